@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradengine.datasets import Dataset, IDXError, load_digits, load_mnist, read_idx
+from gradengine.datasets import Dataset, load_digits, load_mnist, read_idx
+from gradengine.errors import DataError
 
 CODES = {"uint8": 8, "int8": 9, "int16": 11, "int32": 12, "float32": 13, "float64": 14}
 MNIST = Path(__file__).parents[2] / "shared" / "data"
@@ -149,7 +150,7 @@ def test_a_damaged_file_is_named_with_its_remedy(
 ):
     path = tmp_path / "images"
     path.write_bytes(damaged(kind, images))
-    with pytest.raises(IDXError, match=message) as caught:
+    with pytest.raises(DataError, match=message) as caught:
         read_idx(path)
     assert str(path) in str(caught.value)
     assert "hint: " in str(caught.value)
@@ -157,7 +158,7 @@ def test_a_damaged_file_is_named_with_its_remedy(
 
 def test_a_huge_promise_is_refused_before_anything_is_allocated(tmp_path: Path):
     (tmp_path / "file").write_bytes(struct.pack(">HBB3I", 0, 8, 3, *[2**32 - 1] * 3) + b"\1")
-    with pytest.raises(IDXError, match="truncated"):
+    with pytest.raises(DataError, match="truncated"):
         read_idx(tmp_path / "file")
 
 
@@ -203,24 +204,24 @@ def test_load_mnist_swapped_files(folder: Path):
     images, labels = folder / "train-images-idx3-ubyte", folder / "train-labels-idx1-ubyte"
     a, b = images.read_bytes(), labels.read_bytes()
     images.write_bytes(b)
-    with pytest.raises(IDXError, match=r"mislabelled: images have 3 .*\(6,\): it holds labels"):
+    with pytest.raises(DataError, match=r"mislabelled: images have 3 .*\(6,\): it holds labels"):
         load_mnist(folder)
     images.write_bytes(a)
     labels.write_bytes(a)
-    with pytest.raises(IDXError, match=r"mislabelled: labels have 1 .*: it holds images"):
+    with pytest.raises(DataError, match=r"mislabelled: labels have 1 .*: it holds images"):
         load_mnist(folder)
 
 
 def test_load_mnist_wrong_counts_and_types(folder: Path, images: np.ndarray, labels: np.ndarray):
     (folder / "train-labels-idx1-ubyte").write_bytes(idx(labels[:4]))
-    with pytest.raises(IDXError, match=r"6 images but .* 4 labels"):
+    with pytest.raises(DataError, match=r"6 images but .* 4 labels"):
         load_mnist(folder)
     (folder / "train-labels-idx1-ubyte").write_bytes(idx(labels.astype(np.int32)))
-    with pytest.raises(IDXError, match="unsigned bytes, this array is int32"):
+    with pytest.raises(DataError, match="unsigned bytes, this array is int32"):
         load_mnist(folder)
     (folder / "train-images-idx3-ubyte").write_bytes(idx(images[:0]))
     (folder / "train-labels-idx1-ubyte").write_bytes(idx(labels[:0]))
-    with pytest.raises(IDXError, match="no images"):
+    with pytest.raises(DataError, match="no images"):
         load_mnist(folder)
 
 

@@ -41,7 +41,7 @@ class Dataset:
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
     def split(self, held_out: float = 0.2, seed: int = 0) -> tuple[Dataset, Dataset]:
-        """Shuffle with `seed` and part into (train, test); `held_out` is the share of the test part.
+        """Shuffle with `seed` and part into (train, test); `held_out` is the share of the test.
 
         >>> from gradengine.datasets import load_digits
         >>> train, test = load_digits().split(0.2)

@@ -1,4 +1,4 @@
-"""The 1 797 handwritten digits that travel in the package, so that a first network needs no download.
+"""The 1 797 handwritten digits that travel in the package: a first network needs no download.
 
 Source and licence: data/NOTICE.md.
 """

@@ -17,16 +17,18 @@ from typing import Any
 import numpy as np
 
 from gradengine.datasets.dataset import Dataset
+from gradengine.errors import DataError, hinted
 
 Array = Any
 
 DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 GZIP_MAGIC = b"\x1f\x8b"
 PARTS = {"train": "train", "test": "t10k"}
+AGAIN = "fetch the file again"
 
 
-class IDXError(ValueError):
-    """A file is not the IDX file it should be; the message says why and what to do."""
+class MissingDataError(DataError, FileNotFoundError):
+    """A data file or folder is not there."""
 
 
 # --- one file ------------------------------------------------------------------------------------
@@ -35,30 +37,24 @@ class IDXError(ValueError):
 def read_idx(path: str | Path) -> Array:
     """The array in an IDX file, in native byte order; gzip is recognised by content, not by name.
 
-    Raises FileNotFoundError, or IDXError for a corrupt, truncated, overlong or foreign file.
+    Raises DataError for a missing, corrupt, truncated, overlong or foreign file.
 
-    >>> import tempfile, pathlib
-    >>> file = pathlib.Path(tempfile.mkdtemp()) / "three-labels"
-    >>> _ = file.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]))
-    >>> read_idx(file)
+    >>> import tempfile
+    >>> with tempfile.NamedTemporaryFile() as file:
+    ...     _ = file.write(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]))
+    ...     file.flush()
+    ...     read_idx(file.name)
     array([7, 2, 1], dtype=uint8)
     """
     path = Path(path)
     raw = _decompressed(path)
     dtype, shape, start = _header(path, raw)
-    expected = math.prod(shape) * dtype.itemsize
-    present = len(raw) - start
+    expected, present = math.prod(shape) * dtype.itemsize, len(raw) - start
+    promise = f"its header promises shape {shape}, {expected} bytes, but {present} follow"
     if present < expected:
-        raise IDXError(
-            f"{path}: truncated: its header promises shape {shape}, {expected} bytes, "
-            f"but {present} follow\n  hint: the copy stopped early; fetch the file again"
-        )
+        raise DataError(hinted(f"{path}: truncated: {promise}", AGAIN))
     if present > expected:
-        raise IDXError(
-            f"{path}: {present - expected} bytes too many: its header promises shape {shape}, "
-            f"{expected} bytes, but {present} follow\n"
-            "  hint: the header or the end of the file is damaged; fetch the file again"
-        )
+        raise DataError(hinted(f"{path}: {present - expected} bytes too many: {promise}", AGAIN))
     values = np.frombuffer(raw, dtype, offset=start).reshape(shape)
     return values.astype(dtype.newbyteorder("="))  # a copy: writable, native byte order
 
@@ -66,44 +62,40 @@ def read_idx(path: str | Path) -> Array:
 def _decompressed(path: Path) -> bytes:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
-        raise FileNotFoundError(f"{path} {what}\n  hint: give the path of an IDX file")
+        raise MissingDataError(hinted(f"{path} {what}", "give the path of an IDX file"))
     raw = path.read_bytes()
     if not raw.startswith(GZIP_MAGIC):
         return raw
     try:
         return gzip.decompress(raw)
     except EOFError as error:
-        raise IDXError(
-            f"{path}: truncated: the gzip stream ends early after {len(raw)} bytes\n"
-            "  hint: the copy stopped early; fetch the file again"
-        ) from error
+        text = f"{path}: truncated: the gzip stream ends early, after {len(raw)} bytes"
+        raise DataError(hinted(text, AGAIN)) from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise IDXError(
-            f"{path}: corrupt gzip stream ({error})\n  hint: fetch the file again"
-        ) from error
+        raise DataError(hinted(f"{path}: corrupt gzip stream ({error})", AGAIN)) from error
 
 
 def _header(path: Path, raw: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
     if not raw:
-        raise IDXError(f"{path}: the file is empty\n  hint: fetch the file again")
+        raise DataError(hinted(f"{path}: the file is empty", AGAIN))
     if raw.lstrip()[:1] == b"<":
-        raise IDXError(
-            f"{path}: this is a web page, not an IDX file\n"
-            "  hint: the download brought an error page; fetch the file again from its mirror"
-        )
+        hint = "the download brought an error page; fetch the file again, or from another mirror"
+        raise DataError(hinted(f"{path}: this is a web page, not an IDX file", hint))
     if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] not in DTYPES:
-        raise IDXError(
-            f"{path}: wrong magic number 0x{raw[:4].hex()}: an IDX file begins 0x0000TTDD with a "
-            f"type TT of {', '.join(f'{code:02x}' for code in DTYPES)}\n"
-            "  hint: is this the right file?"
+        known = ", ".join(f"{code:02x}" for code in DTYPES)
+        text = (
+            f"{path}: wrong magic number 0x{raw[:4].hex()}: "
+            f"an IDX file begins 0000TTDD with a type TT of {known}"
         )
+        raise DataError(hinted(text, "is this the right file?"))
     dtype, dimensions = np.dtype(DTYPES[raw[2]]), raw[3]
     start = 4 + 4 * dimensions
     if len(raw) < start:
-        raise IDXError(
+        text = (
             f"{path}: truncated: the header of a {dimensions}-dimensional array is {start} bytes, "
-            f"the file has {len(raw)}\n  hint: the copy stopped early; fetch the file again"
+            f"the file has {len(raw)}"
         )
+        raise DataError(hinted(text, AGAIN))
     return dtype, struct.unpack(f">{dimensions}I", raw[4:start]), start
 
 
@@ -113,31 +105,29 @@ def _header(path: Path, raw: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int
 def load_mnist(folder: str | Path, part: str = "train") -> Dataset:
     """The `part` ("train" or "test") of MNIST, or of any set laid out like it, from `folder`.
 
-    It looks for `train-images-idx3-ubyte` and `train-labels-idx1-ubyte` (`t10k-` for the test part),
-    with `.` for the second-last `-` as some mirrors have it, and with or without `.gz`.
-    Raises FileNotFoundError for a missing file and IDXError for a wrong one.
+    It looks for `train-images-idx3-ubyte` and `train-labels-idx1-ubyte` (`t10k-` for the test),
+    with `.` for the second `-` as some mirrors have it, and with or without `.gz`.
+    Raises DataError for a missing or wrong file.
     """
     folder = Path(folder)
     if part not in PARTS:
         raise ValueError(f"load_mnist: part is 'train' or 'test', got {part!r}")
     images_path = _find(folder, f"{PARTS[part]}-images", "idx3-ubyte")
     labels_path = _find(folder, f"{PARTS[part]}-labels", "idx1-ubyte")
-    images = _expect(images_path, read_idx(images_path), "images", dimensions=3)
-    labels = _expect(labels_path, read_idx(labels_path), "labels", dimensions=1)
+    images = _expect(images_path, "images", dimensions=3)
+    labels = _expect(labels_path, "labels", dimensions=1)
     if len(images) != len(labels):
-        raise IDXError(
-            f"{images_path} holds {len(images)} images but {labels_path} holds {len(labels)} labels"
-            "\n  hint: the two files belong to different parts; fetch both again"
-        )
+        text = f"{images_path} holds {len(images)} images but {labels_path} {len(labels)} labels"
+        raise DataError(hinted(text, "the files belong to different parts; fetch both again"))
     if len(images) == 0:
-        raise IDXError(f"{images_path}: no images in it\n  hint: fetch the file again")
+        raise DataError(hinted(f"{images_path}: no images in it", AGAIN))
     return Dataset(f"{folder.name}/{part}", images, labels, classes=int(labels.max()) + 1)
 
 
 def has_part(folder: str | Path, part: str) -> bool:
     """Whether `folder` has an images or a labels file of `part`, so that loading it makes sense."""
-    stem = PARTS[part]
-    return any(Path(folder).glob(f"{stem}-images*")) or any(Path(folder).glob(f"{stem}-labels*"))
+    kinds = ("images", "labels")
+    return any(path for kind in kinds for path in Path(folder).glob(f"{PARTS[part]}-{kind}*"))
 
 
 def _find(folder: Path, stem: str, kind: str) -> Path:
@@ -146,28 +136,24 @@ def _find(folder: Path, stem: str, kind: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder}: no such folder\n  hint: give the folder that holds {names[1]}"
-        )
+        hint = f"give the folder that holds {names[1]}"
+        raise MissingDataError(hinted(f"{folder}: no such folder", hint))
     present = sorted(entry.name for entry in folder.iterdir())
     shown = ", ".join(present[:8]) + (", ..." if len(present) > 8 else "")
-    raise FileNotFoundError(
-        f"{folder}: none of {', '.join(names)} is there (found: {shown or 'nothing'})\n"
-        f"  hint: copy {names[1]} into this folder"
-    )
+    text = f"{folder}: none of {', '.join(names)} is there (found: {shown or 'nothing'})"
+    raise MissingDataError(hinted(text, f"copy {names[1]} into this folder"))
 
 
-def _expect(path: Path, array: Array, what: str, dimensions: int) -> Array:
+def _expect(path: Path, what: str, dimensions: int) -> Array:
+    array = read_idx(path)
     if array.ndim != dimensions:
         other = {1: "labels", 3: "images"}.get(array.ndim, "neither images nor labels")
-        raise IDXError(
+        text = (
             f"{path}: mislabelled: {what} have {dimensions} dimensions, this array has "
-            f"{array.ndim}, shape {array.shape}: it holds {other}\n"
-            "  hint: were the images file and the labels file swapped?"
+            f"{array.ndim}, shape {array.shape}: it holds {other}"
         )
+        raise DataError(hinted(text, "were the images file and the labels file swapped?"))
     if array.dtype != np.uint8:
-        raise IDXError(
-            f"{path}: mislabelled: {what} are unsigned bytes, this array is {array.dtype}\n"
-            "  hint: is this the right file?"
-        )
+        text = f"{path}: mislabelled: {what} are unsigned bytes, this array is {array.dtype}"
+        raise DataError(hinted(text, "is this the right file?"))
     return array
