@@ -1,0 +1,311 @@
+"""Where arrays live: the only chooser of NumPy or CuPy, devices and moves between them.
+
+Everything above asks an array for its module (`namespace`) and never names NumPy or CuPy. CuPy is
+imported only when a GPU is first asked for, or when the caller already holds one of its arrays.
+
+Floor 0: stands on NumPy alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import zlib
+from contextvars import ContextVar, Token
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from .errors import DeviceError, hinted
+
+Array: TypeAlias = Any
+"""A `numpy.ndarray` or a `cupy.ndarray` (whose package has no types)."""
+Namespace: TypeAlias = Any
+"""The module of an array: `numpy` or `cupy`."""
+
+ndarray = np.ndarray
+SCALARS = (bool, int, float, complex)
+
+
+# --- the module of an array ---
+
+_NAMESPACES: dict[type, Namespace] = {np.ndarray: np}
+
+
+def namespace(array: Array) -> Namespace:
+    """The module an array belongs to; scalars belong to NumPy.
+
+    >>> namespace(np.zeros(3)).__name__
+    'numpy'
+    """
+    return namespace_of(array.__class__)
+
+
+def namespace_of(cls: type) -> Namespace:
+    """The module of the arrays (or scalars) of a class; TypeError for any other class."""
+    found = _NAMESPACES.get(cls)
+    if found is not None:
+        return found
+    if issubclass(cls, (np.ndarray, np.generic, *SCALARS)):
+        _NAMESPACES[cls] = np
+        return np
+    cupy = sys.modules.get("cupy")
+    if cupy is not None and issubclass(cls, cupy.ndarray):
+        _NAMESPACES[cls] = cupy
+        return cupy
+    raise TypeError(f"{cls.__module__}.{cls.__qualname__} is not an array")
+
+
+def is_array(x: Any) -> bool:
+    """Whether `x` is an array of one of our libraries (scalars are not)."""
+    cls = x.__class__
+    if cls in _NAMESPACES:
+        return not issubclass(cls, (np.generic, *SCALARS))
+    if isinstance(x, np.ndarray):
+        return True
+    cupy = sys.modules.get("cupy")
+    return cupy is not None and isinstance(x, cupy.ndarray)
+
+
+def is_scalar_class(cls: type) -> bool:
+    """Whether `cls` is one of NumPy's scalar types, such as `numpy.float64`."""
+    return issubclass(cls, np.generic)
+
+
+def common_namespace(arrays: Any, name: str) -> Namespace:
+    """The one module all `arrays` belong to; arrays of two libraries raise DeviceError."""
+    chosen: Namespace = None
+    for x in arrays:
+        if not is_array(x):
+            continue
+        xp = namespace(x)
+        if chosen is None:
+            chosen = xp
+        elif xp is not chosen:
+            raise mixed_devices(name, arrays)
+    return np if chosen is None else chosen
+
+
+def mixed_devices(name: str, arrays: Any) -> DeviceError:
+    """The error for operands on different devices: which argument is where."""
+    listed = ", ".join(
+        f"argument {i} {tuple(x.shape)} on {device_of(x)!r}"
+        for i, x in enumerate(arrays)
+        if is_array(x)
+    )
+    return DeviceError(
+        hinted(f"{name}: arrays on different devices: {listed}", "move one: x.to(y.device)")
+    )
+
+
+def owner(array: Array) -> Array:
+    """The array whose memory `array` shows: itself, or the end of its chain of bases."""
+    base = array.base
+    while base is not None and is_array(base):
+        array, base = base, base.base
+    return array
+
+
+def as_array(x: Any, dtype: Any = None) -> Array:
+    """`x` as a NumPy array, without a copy where it already is an array of either library."""
+    if is_array(x):
+        return x if dtype is None or x.dtype == dtype else x.astype(dtype)
+    return np.asarray(x, dtype=dtype)
+
+
+def to_numpy(array: Array) -> np.ndarray:
+    """`array` in host memory; NumPy arrays are returned as they are."""
+    return array if isinstance(array, np.ndarray) else np.asarray(namespace(array).asnumpy(array))
+
+
+# --- devices ---
+
+
+class Device(str):
+    """A device by name: `"cpu"` or `"cuda:0"`; compares equal to its name.
+
+    >>> Device("cuda:1").index, Device("cpu") == "cpu"
+    (1, True)
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, name: str | int | Device) -> Device:
+        if isinstance(name, Device):
+            return name
+        text = f"cuda:{name}" if isinstance(name, int) else str(name).lower()
+        text = text.replace("gpu", "cuda", 1) if text.startswith("gpu") else text
+        if text == "cuda":
+            text = f"cuda:{_current_cuda_index()}"
+        kind, _, index = text.partition(":")
+        if kind not in ("cpu", "cuda") or (index and not index.isdigit()) or text == "cpu:":
+            raise DeviceError(
+                hinted(f"device: {name!r} is no device", 'use "cpu", "cuda" or "cuda:1"')
+            )
+        return str.__new__(cls, "cpu" if kind == "cpu" else text)
+
+    @property
+    def type(self) -> str:
+        """`"cpu"` or `"cuda"`."""
+        return self.partition(":")[0]
+
+    @property
+    def index(self) -> int:
+        """Which GPU; 0 for the CPU."""
+        return int(self.partition(":")[2] or 0)
+
+
+CPU = Device("cpu")
+_cuda_devices: dict[int, Device] = {}
+
+
+def device_of(array: Array) -> Device:
+    """The device an array lives on.
+
+    >>> device_of(np.zeros(2))
+    'cpu'
+    """
+    if namespace(array) is np:
+        return CPU
+    index = int(array.device.id)
+    return _cuda_devices.setdefault(index, Device(index))
+
+
+def _current_cuda_index() -> int:
+    cupy = sys.modules.get("cupy")
+    if cupy is None or not cupy.cuda.is_available():
+        return 0
+    return int(cupy.cuda.runtime.getDevice())
+
+
+def import_cupy() -> Namespace:
+    """CuPy with a usable GPU, or a DeviceError that says what is missing and how to mend it."""
+    doctor = "run `gradengine doctor`: it prints the pip line this machine needs"
+    try:
+        import cupy
+    except ImportError as error:
+        raise DeviceError(hinted(f"cuda: CuPy is not installed ({error})", doctor)) from error
+    if not cupy.cuda.is_available():
+        raise DeviceError(hinted("cuda: CuPy finds no CUDA GPU or no driver", doctor))
+    return cupy
+
+
+def cuda_is_available() -> bool:
+    """Whether CuPy is installed and finds a GPU."""
+    try:
+        import_cupy()
+    except DeviceError:
+        return False
+    return True
+
+
+def move(array: Array, device: str | Device, *, copy: bool = False) -> Array:
+    """`array` on `device`; the array itself where it is there already, unless `copy`."""
+    target, xp = Device(device), namespace(array)
+    if target.type == "cpu":
+        if xp is np:
+            return array.copy() if copy else array
+        return xp.asnumpy(array)
+    cupy = import_cupy()
+    with cupy.cuda.Device(target.index):
+        if xp is cupy and device_of(array) == target:
+            return array.copy() if copy else array
+        return cupy.array(array)
+
+
+def guard(array: Array) -> Any:
+    """A context in which new arrays land on `array`'s device (several GPUs)."""
+    xp = namespace(array)
+    return np.errstate() if xp is np else xp.cuda.Device(array.device.id)
+
+
+# --- the default device ---
+
+_default_device: ContextVar[Device | None] = ContextVar("gradengine_device", default=None)
+
+
+def current_device() -> Device:
+    """The device new tensors are made on: the default set, or GRADENGINE_DEVICE, or the CPU."""
+    chosen = _default_device.get()
+    return chosen if chosen is not None else _device_from_environment()
+
+
+def _device_from_environment() -> Device:
+    name = os.environ.get("GRADENGINE_DEVICE", "cpu").lower()
+    if name == "auto":
+        return Device("cuda:0") if cuda_is_available() else CPU
+    return Device(name)
+
+
+def module_for(device: str | Device | None) -> tuple[Namespace, Device]:
+    """The array module that makes arrays on `device` (default: the current one), and the device."""
+    target = current_device() if device is None else Device(device)
+    return (np if target.type == "cpu" else import_cupy()), target
+
+
+class default_device:
+    """Make new tensors on `device`: a call sets it, a `with` block restores the one before.
+
+    The setting belongs to the thread and the context (contextvars).
+
+    >>> with default_device("cpu"):
+    ...     current_device()
+    'cpu'
+    """
+
+    def __init__(self, device: str | Device) -> None:
+        target = Device(device)
+        if target.type == "cuda":
+            import_cupy()
+        self._token: Token[Device | None] = _default_device.set(target)
+
+    def __enter__(self) -> Device:
+        return current_device()
+
+    def __exit__(self, *_: object) -> None:
+        _default_device.reset(self._token)
+
+
+# --- what differs between the libraries' arithmetic ---
+
+
+def special(xp: Namespace) -> Any:
+    """The special functions that go with an array module: scipy.special or cupyx.scipy.special."""
+    name = "scipy.special" if xp is np else "cupyx.scipy.special"
+    return importlib.import_module(name)
+
+
+def is_host(xp: Namespace) -> bool:
+    """Whether `xp` computes on the CPU, where looking at a value does not wait for a GPU."""
+    return xp is np
+
+
+def quiet() -> Any:
+    """A context without floating-point warnings: derivatives meet 1/0 where it does no harm."""
+    return np.errstate(all="ignore")
+
+
+def invalid_raises(xp: Namespace) -> Any:
+    """A context in which 0 * inf raises FloatingPointError, or None where no flag tells.
+
+    NumPy reads the processor's flag after each loop, so asking costs no pass over the data;
+    CuPy has no such flag.
+    """
+    return np.errstate(over="ignore", invalid="raise") if xp is np else None
+
+
+def fingerprint(array: Array) -> Any:
+    """A number that changes with the array's contents: a checksum of its bytes in index order.
+
+    On the GPU it is a position-weighted sum that stays there, so taking it does not wait.
+    """
+    xp = namespace(array)
+    if xp is np:
+        if array.dtype.hasobject:
+            return None
+        solid = np.ascontiguousarray(array).reshape(-1)
+        return zlib.crc32(solid.view(np.uint8)) if solid.size else 0
+    words = xp.ascontiguousarray(array).reshape(-1).view(xp.uint8).astype(xp.uint64)
+    weights = xp.arange(1, words.size + 1, dtype=xp.uint64) * xp.uint64(0x9E3779B97F4A7C15)
+    return (words * weights).sum()

@@ -1,0 +1,480 @@
+"""The tape: what was computed from what, and the one pass that goes back through it.
+
+A `Traced` is an array and, if a gradient can flow into it, the `Node` that made it. A node holds
+data only: the op, the nodes of its inputs, the arrays its derivative reads, and a tick. The tick is
+the order of execution, so going back is popping a heap from the highest tick: no recursion, and
+no node refers to the tensor it made, so no cycle is formed and reference counts free a graph at once.
+
+What the tape asks of an op is one method, `op.pull(node, cotangent, graph)`, which yields
+(node, cotangent) pairs; the tape knows no op by name.
+
+Floor 1: stands on device.py and guard.py.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import itertools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
+from heapq import heappop, heappush
+from typing import Any, ClassVar, NamedTuple
+
+from . import guard
+from .device import Array, quiet
+from .errors import GraphError, hinted
+from .guard import exposed
+
+new = object.__new__
+next_tick = itertools.count(1).__next__
+Hook = Callable[[Any], Any]
+
+
+# --- what is recorded ---
+
+
+class Traced:
+    """An array on its way through the engine; tensor.py adds the methods people call.
+
+    `array` is the raw NumPy or CuPy array, `node` its origin (None for a constant), `family` its
+    place among the views that share its memory (unset for an array that shares with nobody).
+    """
+
+    __slots__ = ("__weakref__", "array", "family", "node")
+
+    array: Array
+    node: Node | None
+    family: Any
+    plain: ClassVar[type[Any]]  # the class results are wrapped in; tensor.py sets it to Tensor
+    level: ClassVar[int] = 0  # depth of forward mode; 0 means no tangent travels along
+
+
+class Node:
+    """One step of the tape: an op, where its inputs came from, and what its derivative reads."""
+
+    __slots__ = ("__weakref__", "extras", "inputs", "meta", "op", "params", "saved", "tick")
+
+    op: Any
+    inputs: tuple[Node | None, ...]
+    saved: Any
+    params: Any
+    meta: tuple[tuple[tuple[int, ...], Any], ...] | None
+    tick: int
+    extras: dict[str, Any] | None
+
+    def __repr__(self) -> str:
+        return f"<{self.name} #{self.tick}>"
+
+    @property
+    def name(self) -> str:
+        """The op's name, `"leaf"` for a tensor that gradients are asked of."""
+        return "leaf" if self.op is None else str(self.op.name)
+
+    def add_hook(self, kind: str, hook: Hook) -> Callable[[], None]:
+        """Append a hook to the list `kind`; the returned function removes it."""
+        if self.extras is None:
+            self.extras = {}
+        hooks: list[Hook] = self.extras.setdefault(kind, [])
+        hooks.append(hook)
+        return lambda: hooks.remove(hook) if hook in hooks else None
+
+    def register_hook(self, hook: Callable[[Any, Any], Any]) -> Callable[[], None]:
+        """Call `hook(grad_inputs, grad_output)` after this step of the backward pass.
+
+        A returned tuple replaces `grad_inputs`. The result removes the hook.
+        """
+        return self.add_hook("node", hook)  # type: ignore[arg-type]
+
+    def register_prehook(self, hook: Hook) -> Callable[[], None]:
+        """Call `hook(grad_output)` before this step of the backward pass; what it returns replaces it."""
+        return self.add_hook("tensor", hook)
+
+
+class Leaf(Node):
+    """The node of a tensor that asks for a gradient; `grad` is where it arrives."""
+
+    __slots__ = ("grad",)
+
+    grad: Any
+
+    def __init__(self) -> None:
+        self.op = self.saved = self.params = self.meta = self.extras = self.grad = None
+        self.inputs = ()
+        self.tick = next_tick()
+
+
+class Like(NamedTuple):
+    """Shape and dtype of an input whose values the derivative does not read."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+
+class Freed:
+    """Stands where saved arrays were, once a backward pass has used them."""
+
+
+FREED: Any = Freed()
+
+
+class Pick:
+    """The pseudo-op of one output of a node that has several; `node.params` is which one."""
+
+    name = "output"
+
+
+PICK = Pick()
+
+
+def record(
+    plain: type[Any],
+    op: Any,
+    y: Array,
+    inputs: tuple[Node | None, ...],
+    saved: tuple[Any, ...],
+    params: Any = None,
+    meta: Any = None,
+) -> Any:
+    """A traced `y`, with the node that says how it was made."""
+    node = new(Node)
+    node.op = op
+    node.inputs = inputs
+    node.saved = saved
+    node.params = params
+    node.meta = meta
+    node.tick = next_tick()
+    node.extras = None
+    if exposed:
+        noted = guard.marks(saved)
+        if noted is not None:
+            node.extras = {"marks": noted}
+    out = new(plain)
+    out.array = y
+    out.node = node
+    return out
+
+
+def constant(plain: type[Any], y: Array) -> Any:
+    """A traced `y` without a history."""
+    out = new(plain)
+    out.array = y
+    out.node = None
+    return out
+
+
+# --- whether to record ---
+
+_recording: ContextVar[bool] = ContextVar("gradengine_recording", default=True)
+grad_enabled = _recording.get
+
+
+class _GradMode:
+    """A context manager and decorator that switches recording, for this thread and context only.
+
+    A decorated generator or coroutine switches only while its own body runs.
+    """
+
+    mode: ClassVar[bool]
+
+    def __init__(self) -> None:
+        self._before: list[Any] = []
+
+    def __enter__(self) -> None:
+        self._before.append(_recording.set(self.mode))
+
+    def __exit__(self, *_: object) -> None:
+        token = self._before.pop()
+        try:
+            _recording.reset(token)
+        except ValueError:  # entered in another context, as a generator moved between tasks is
+            _recording.set(token.old_value is not False)
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        mode = type(self)
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def generator(*args: Any, **kwargs: Any) -> Iterator[Any]:
+                return _resumed(mode, function(*args, **kwargs))
+
+            return generator
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def coroutine(*args: Any, **kwargs: Any) -> Any:
+                with mode():
+                    return await function(*args, **kwargs)
+
+            return coroutine
+
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with mode():
+                return function(*args, **kwargs)
+
+        return wrapper
+
+
+def _resumed(mode: type[_GradMode], inner: Any) -> Iterator[Any]:
+    """Run a generator with the mode set inside it and unset while it is paused."""
+    step: Callable[[], Any] = functools.partial(next, inner)
+    while True:
+        try:
+            with mode():
+                value = step()
+        except StopIteration as stop:
+            return stop.value
+        try:
+            sent = yield value
+            step = functools.partial(inner.send, sent)
+        except GeneratorExit:
+            inner.close()
+            raise
+        except BaseException as error:
+            step = functools.partial(inner.throw, error)
+
+
+class no_grad(_GradMode):
+    """Record nothing inside: `with no_grad():` or `@no_grad()`."""
+
+    mode = False
+
+
+class enable_grad(_GradMode):
+    """Record again inside a `no_grad` block."""
+
+    mode = True
+
+
+class inference_mode(no_grad):
+    """PyTorch's name for code that never differentiates; here the same as `no_grad`."""
+
+
+# --- the adjoint of broadcasting, stated here and nowhere else ---
+
+
+def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
+    """Sum `g` over the axes along which an array of `shape` was broadcast to g's shape."""
+    if g.shape == shape:
+        return g
+    extra = g.ndim - len(shape)
+    grown = (i + extra for i, n in enumerate(shape) if n == 1 != g.shape[i + extra])
+    axes = (*range(extra), *grown)
+    if g.dtype.itemsize == 2 and not isinstance(g, Traced):  # 16-bit sums accumulate in float32
+        return g.sum(axis=axes, keepdims=True, dtype="float32").astype(g.dtype).reshape(shape)
+    return g.sum(axis=axes, keepdims=True).reshape(shape)
+
+
+def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """The cotangent for an input of `shape` and `dtype`, from one for its broadcast, promoted self."""
+    if g.shape != shape:
+        g = sum_to(g, shape)
+    return g if g.dtype == dtype else g.astype(dtype)
+
+
+# --- the pass back ---
+
+
+def pullback(
+    roots: Sequence[Node],
+    cotangents: Sequence[Any],
+    *,
+    keep: bool = False,
+    graph: bool = False,
+    targets: Iterable[Node] | None = None,
+) -> dict[Node, Any]:
+    """Cotangents of the leaves (or of the `targets`) of `roots`, given the roots' cotangents.
+
+    `keep`: leave the saved arrays in place for another pass. `graph`: the cotangents are traced, and
+    the rules run on traced arrays, so that the pass itself is recorded. With `targets`, only steps
+    that lead to one of them are taken.
+    """
+    pending: dict[int, list[Any]] = {}  # tick -> [node, cotangent, whether the sum is our own]
+    heap: list[int] = []
+    arrived: dict[Node, Any] = {}
+    useful = None if targets is None else leading_to(roots, targets)
+    newest = max((node.tick for node in roots), default=0)
+    for node, g in zip(roots, cotangents, strict=True):
+        _send(pending, heap, node, g)
+    with quiet():
+        while heap:
+            node, g, _ = pending.pop(-heappop(heap))
+            if useful is not None and node.tick <= newest and node not in useful:
+                continue
+            if node.extras is not None:
+                g = _before(node, g)
+            if node.op is None or (useful is not None and useful.get(node)):
+                arrived[node] = g
+                if node.op is None:
+                    continue
+            if node.op is PICK:
+                _place(pending, heap, node, g)
+                continue  # the picks of one op's outputs hold no arrays: nothing to free
+            for parent, c in _step(node, g, graph):
+                if parent is None or c is None:
+                    continue
+                entry = pending.get(parent.tick)
+                if entry is None:
+                    pending[parent.tick] = [parent, c, False]
+                    heappush(heap, -parent.tick)
+                elif entry[2]:
+                    entry[1] += c
+                else:
+                    entry[1] = entry[1] + c
+                    entry[2] = not graph
+            if not keep:
+                node.saved = FREED
+                node.inputs = ()
+    return arrived
+
+
+def _send(pending: dict[int, list[Any]], heap: list[int], node: Node, g: Any) -> None:
+    """Add the cotangent `g` of one root, or of all outputs of a node that has several."""
+    entry = pending.get(node.tick)
+    if entry is None:
+        pending[node.tick] = [node, g, False]
+        heappush(heap, -node.tick)
+    else:
+        entry[1] = _sum(entry[1], g)
+
+
+def _place(pending: dict[int, list[Any]], heap: list[int], node: Node, g: Any) -> None:
+    """Hand one output's cotangent to the node that made all the outputs."""
+    if node.saved is FREED:
+        raise _freed(node)
+    index, count = node.params
+    parts: list[Any] = [None] * count
+    parts[index] = g
+    parent = node.inputs[0]
+    assert parent is not None
+    _send(pending, heap, parent, parts)
+
+
+def _sum(a: Any, b: Any) -> Any:
+    if not isinstance(a, list):
+        return a + b
+    pairs = zip(a, b, strict=True)
+    return [y if x is None else x if y is None else x + y for x, y in pairs]
+
+
+def _step(node: Node, g: Any, graph: bool) -> Iterable[tuple[Node | None, Any]]:
+    """One step back: the op's cotangents for its inputs, checked and hooked."""
+    saved = node.saved
+    if saved is FREED:
+        raise _freed(node)
+    extras = node.extras
+    if exposed or (extras is not None and "marks" in extras):
+        guard.check(node.name, saved, None if extras is None else extras.get("marks"))
+    pairs = node.op.pull(node, g, graph)
+    if extras is not None and "node" in extras:
+        pairs = _node_hooks(list(pairs), g, extras["node"])
+    return pairs
+
+
+def _before(node: Node, g: Any) -> Any:
+    """Run a node's tensor hooks on its summed cotangent, in the order they were registered."""
+    extras = node.extras or {}
+    for hook in tuple(extras.get("tensor", ())):
+        g = _hooked(hook, g)
+    for hook in tuple(extras.get("retain", ())):
+        _hooked(hook, g)
+    return g
+
+
+def _hooked(hook: Hook, g: Any) -> Any:
+    """Hooks see tensors; in a pass over raw arrays they are wrapped for the call."""
+    raw = not isinstance(g, (Traced, list))
+    result = hook(constant(Traced.plain, g) if raw else g)
+    if result is None:
+        return g
+    if raw and isinstance(result, Traced):
+        result = result.array
+    if result.shape != g.shape:
+        raise GraphError(
+            hinted(
+                f"hook: returned shape {tuple(result.shape)} for a gradient of {tuple(g.shape)}",
+                "return None, or a gradient of the same shape",
+            )
+        )
+    return result if result.dtype == g.dtype else result.astype(g.dtype)
+
+
+def _node_hooks(pairs: list[Any], g: Any, hooks: list[Any]) -> list[tuple[Node | None, Any]]:
+    raw = not isinstance(g, Traced)
+    wrap: Callable[[Any], Any] = (
+        (lambda x: x if x is None or isinstance(x, list) else constant(Traced.plain, x))
+        if raw
+        else (lambda x: x)
+    )
+    nodes = [parent for parent, _ in pairs]
+    grads = tuple(wrap(c) for _, c in pairs)
+    for hook in tuple(hooks):
+        result = hook(grads, wrap(g))
+        if result is not None:
+            grads = tuple(result)
+    values = (c.array if raw and isinstance(c, Traced) else c for c in grads)
+    return list(zip(nodes, values, strict=True))
+
+
+def _freed(node: Node) -> GraphError:
+    return GraphError(
+        hinted(
+            f"backward: the arrays saved by {node.name} were freed by an earlier backward pass",
+            "call the first backward(retain_graph=True), or compute the loss again",
+        )
+    )
+
+
+def leading_to(roots: Iterable[Node], targets: Iterable[Node]) -> dict[Node, bool]:
+    """The nodes on a path from the roots back to a target: node -> whether it is a target."""
+    wanted = set(targets)
+    found: dict[Node, bool] = {}
+    for node in sorted(reachable(roots), key=lambda n: n.tick):
+        if node in wanted:
+            found[node] = True
+        elif any(parent in found for parent in node.inputs):
+            found[node] = False
+    return found
+
+
+def reachable(roots: Iterable[Node]) -> set[Node]:
+    """All nodes the roots were computed from, the roots included."""
+    seen = set(roots)
+    stack = list(seen)
+    while stack:
+        for parent in stack.pop().inputs:
+            if parent is not None and parent not in seen:
+                seen.add(parent)
+                stack.append(parent)
+    return seen
+
+
+# --- whether an array has one owner ---
+
+
+def _references(holder: Traced) -> int:
+    return sys.getrefcount(holder.array)
+
+
+def _calibrate() -> int:
+    holder = new(Traced)
+    holder.array = Like((), None)
+    return _references(holder)
+
+
+_ALONE = _calibrate()
+
+
+def is_sole_owner(holder: Traced) -> bool:
+    """Whether nobody but `holder` refers to its array: no node, no view, no person.
+
+    Then a write may happen in place. The count that means "alone" is measured at import, since
+    Python versions differ in what a call itself adds.
+    """
+    return _references(holder) <= _ALONE and holder.array.base is None
