@@ -179,16 +179,26 @@ class Op:
             y = self.compute(common_namespace(raws, self.name), raws, params)
         except Exception as error:
             raise explain(self.name, error, raws, params) from error
-        if plain is None:
-            return y
-        return self._wrap(plain, y, raws, nodes, params, arrays, foreign)
+        return y if plain is None else self._wrap(plain, y, raws, nodes, params, arrays, foreign)
+
+    def guarded(self, function: Callable[..., Any], *arrays: Any, **params: Any) -> Any:
+        """`function(xp, *arrays, **params)`, its errors translated as this op's."""
+        try:
+            return function(common_namespace(arrays, self.name), *arrays, **params)
+        except Exception as error:
+            raise explain(self.name, error, arrays, params) from error
+
+    def wrap(self, y: Any, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
+        """A traced `y` that was computed from traced `arrays` outside, as this op would have."""
+        raws, nodes = [x.array for x in arrays], [x.node for x in arrays]
+        return self._wrap(arrays[0].plain, y, raws, nodes, params, arrays, False)
 
     def _wrap(
         self,
         plain: Any,
         y: Any,
-        raws: list[Any],
-        nodes: list[Node | None],
+        raws: Sequence[Any],
+        nodes: Sequence[Node | None],
         params: dict[str, Any],
         arrays: Sequence[Any],
         foreign: bool,

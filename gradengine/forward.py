@@ -1,0 +1,119 @@
+"""Forward mode: tensors that carry a tangent along, and no tape.
+
+A `Dual` is a value with the derivative of that value in one direction. Every op that meets one
+computes its output as usual and the output's tangent from the same row that reverse mode uses. Each call of `jvp`
+has a level of its own; an op peels off the highest level first, so nested derivatives never
+mistake each other's tangents.
+
+Floor 5: stands on tensor.py.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from .device import namespace
+from .op import Op
+from .reverse import gradients
+from .tape import Leaf, Traced, constant, enable_grad, fit, grad_enabled
+from .tensor import Tensor
+
+next_level = itertools.count(1).__next__
+
+
+class Pair(NamedTuple):
+    """What a Dual keeps in `node`: its value, its tangent, and which jvp it belongs to."""
+
+    primal: Any
+    tangent: Any
+    level: int
+
+
+class Dual(Tensor):
+    """A tensor inside `jvp`; it behaves like the value it carries."""
+
+    __slots__ = ()
+
+    node: Any  # type: ignore[assignment]
+
+    @property
+    def level(self) -> int:  # type: ignore[override]
+        return self.node.level
+
+    @property
+    def primal(self) -> Any:
+        """The value, without this level's tangent."""
+        return self.node.primal
+
+    @property
+    def tangent(self) -> Any:
+        """The derivative of the value in the direction of this level's jvp."""
+        return self.node.tangent
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether the value asks for a gradient, apart from the tangent."""
+        return bool(self.primal.requires_grad)
+
+    @property
+    def grad_fn(self) -> Any:
+        return self.primal.grad_fn
+
+    def detach(self) -> Tensor:
+        """The value alone: no tape, no tangent."""
+        return constant(Tensor, self.array)
+
+    def join(self, primal: Any, tangent: Any) -> Dual:
+        """A dual of the same level with other contents."""
+        return dual(primal, tangent, self.level)
+
+    def push(self, op: Op, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
+        """Apply `op` to arrays of which this is one of the highest level."""
+        level = self.level
+        mine = [isinstance(x, Traced) and x.level == level for x in arrays]
+        primals = [x.primal if own else x for x, own in zip(arrays, mine, strict=True)]
+        tangents = [x.tangent if own else None for x, own in zip(arrays, mine, strict=True)]
+        y = op.run(primals, params)
+        if not op.differentiable or y.dtype.kind not in "fcV":
+            return y
+        t = op.tangent(y, primals, tangents, params)
+        if t is NotImplemented:
+            t = tangent_by_transposing(op, y, primals, tangents, params)
+        return y if t is None else dual(y, t, level)
+
+
+def dual(primal: Any, tangent: Any, level: int) -> Dual:
+    """The dual number primal + tangent*epsilon of a level."""
+    out = constant(Dual, primal.array)
+    if not isinstance(tangent, Traced):
+        tangent = constant(Tensor, tangent)
+    out.node = Pair(primal, tangent, level)
+    return out
+
+
+def tangent_by_transposing(
+    op: Op, y: Any, xs: Sequence[Any], ts: Sequence[Any], params: dict[str, Any]
+) -> Any:
+    """The jvp of an op that states only its adjoint: the adjoint is linear in g, its transpose is the jvp.
+
+    With v(g) = J'g, the gradient of <v(g), t> with respect to g is J t; the value of g does not matter.
+    """
+    base = y
+    while base.level:
+        base = base.primal
+    g = constant(Tensor, namespace(base.array).zeros_like(base.array))
+    g.node = Leaf()
+    recording = grad_enabled()
+    with enable_grad():
+        found = op.cotangents(g, y, xs, params, [t is not None for t in ts])
+        pairs = [
+            (fit(v, x.shape, x.dtype), t)
+            for v, x, t in zip(found, xs, ts, strict=True)
+            if v is not None and t is not None
+        ]
+        if not pairs:
+            return None
+        (t,) = gradients([v for v, _ in pairs], [g], [t for _, t in pairs], name=op.name)
+    return t if t is None or recording else t.detach()
