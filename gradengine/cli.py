@@ -99,7 +99,9 @@ def try_gpu() -> diagnostics.Finding:
         ge.tanh(x).sum().backward()
         slope = x.grad.numpy()[0]
     except Exception as error:  # whatever it is, the doctor is here to tell it
-        return diagnostics.Finding("error", f"a first gradient on the GPU fails: {error!r}", "gradengine info")
+        return diagnostics.Finding(
+            "error", f"a first gradient on the GPU fails: {error!r}", "gradengine info"
+        )
     if slope != 1:
         return diagnostics.Finding("error", f"the GPU computes wrong gradients: {slope} for 1")
     return diagnostics.Finding("ok", "a first gradient on the GPU is right")

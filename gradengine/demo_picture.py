@@ -46,12 +46,13 @@ def save(history: History, test_set: Dataset, predictions: Array, path: str | Pa
         y=0.985,
     )
     grid = figure.add_gridspec(
-        2, 1, height_ratios=(1.15, 1), top=0.9, bottom=0.02, left=0.06, right=0.985
+        2, 1, height_ratios=(1.05, 1), hspace=0.36, top=0.9, bottom=0.02, left=0.06, right=0.985
     )
     curves = grid[0].subgridspec(1, 3, wspace=0.28)
     draw_loss(figure.add_subplot(curves[0]), history)
     draw_accuracy(figure.add_subplot(curves[1]), history)
     draw_norms(figure.add_subplot(curves[2]), history)
+    figure.text(0.06, 0.435, "held-out digits as the network read them", fontsize=10)
     draw_digits(figure, grid[1].subgridspec(ROWS, COLUMNS, hspace=0.5), test_set, predictions)
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120, format="png")
@@ -61,13 +62,8 @@ def save(history: History, test_set: Dataset, predictions: Array, path: str | Pa
 
 
 def draw_loss(axes: Any, history: History) -> None:
-    """Loss of each step, and its running mean."""
-    loss = np.array(history.loss)
-    window = max(1, len(loss) // 40)
-    smooth = np.convolve(loss, np.ones(window) / window, mode="valid")
-    axes.plot(np.arange(1, len(loss) + 1), loss, color=BLUE, alpha=0.25, linewidth=0.7)
-    axes.plot(np.arange(window, len(loss) + 1), smooth, color=BLUE, linewidth=1.6)
-    axes.set_yscale("log")
+    """The loss of each step."""
+    curve(axes, np.arange(1, len(history.loss) + 1), history.loss, BLUE)
     label(axes, "training loss", "step")
 
 
@@ -85,11 +81,19 @@ def draw_accuracy(axes: Any, history: History) -> None:
 def draw_norms(axes: Any, history: History) -> None:
     """The norm of each layer's weight gradient: does the signal reach the first layer?"""
     for index, (name, norms) in enumerate(history.gradient_norms.items()):
-        colour = LAYERS[index % len(LAYERS)]
-        axes.plot(history.norm_steps, norms, color=colour, linewidth=1, label=f"layer {name}")
-    axes.set_yscale("log")
+        text = f"layer {name.removesuffix('.weight')}"
+        curve(axes, np.array(history.norm_steps), norms, LAYERS[index % len(LAYERS)], text)
     axes.legend(loc="lower left", frameon=False, fontsize=8)
     label(axes, "gradient norm", "step")
+
+
+def curve(axes: Any, steps: Array, values: list[float], colour: str, text: str = "") -> None:
+    """Noisy values on a logarithmic axis: faint as they are, strong their running mean."""
+    window = max(1, len(values) // 40)
+    smooth = np.convolve(values, np.ones(window) / window, mode="valid")
+    axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.7)
+    axes.plot(steps[window - 1 :], smooth, color=colour, linewidth=1.6, label=text)
+    axes.set_yscale("log")
 
 
 def label(axes: Any, title: str, below: str) -> None:
