@@ -73,6 +73,9 @@ def _library() -> ctypes.CDLL:
     for root in _roots():
         for folder in ("lib", "lib64", "bin"):
             for path in sorted((root / folder).glob("libnvrtc.so.*")):
+                # NVRTC opens its built-ins by bare name; in a wheel they are found only once loaded.
+                for builtins in sorted(path.parent.glob("libnvrtc-builtins.so.*")):
+                    ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
                 return ctypes.CDLL(str(path))
     for name in ("libnvrtc.so.13", "libnvrtc.so.12", "nvrtc64_130_0.dll", "nvrtc64_120_0.dll"):
         try:

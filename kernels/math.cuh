@@ -1,0 +1,188 @@
+// math.cuh: the arithmetic policy of the functors. A functor states its formula once, in the words of a
+// policy M; math<float> and math<double> answer with libm, math<f16> and math<bf16> with the hardware's
+// exp2, reciprocal and tanh in float, within 2 ulp of the 16-bit type. On the host the hardware
+// approximations are libm moved by their documented worst error, so that the tests meet the worst case.
+#pragma once
+#include "common.cuh"
+
+namespace ge {
+
+template <class M> using scalar = typename M::A;
+
+template <class A> GE_HD A largest(A a, A b) { return a > b ? a : b; }
+template <class A> GE_HD A magnitude(A x) { return x < A(0) ? -x : x; }
+template <> GE_HD float magnitude<float>(float x) { return fabsf(x); }
+template <> GE_HD double magnitude<double>(double x) { return fabs(x); }
+
+// --- hardware approximations -------------------------------------------------------------------------
+namespace hardware {
+#ifdef GE_ON_DEVICE
+#define GE_APPROXIMATION(NAME, PTX) \
+  GE_HD float NAME(float x) { float y; asm(PTX " %0, %1;" : "=f"(y) : "f"(x)); return y; }
+GE_APPROXIMATION(exp2, "ex2.approx.ftz.f32")
+GE_APPROXIMATION(reciprocal, "rcp.approx.ftz.f32")
+GE_APPROXIMATION(log2, "lg2.approx.f32")
+GE_APPROXIMATION(sqrt, "sqrt.approx.f32")
+GE_APPROXIMATION(rsqrt, "rsqrt.approx.f32")
+GE_APPROXIMATION(tanh, "tanh.approx.f32")
+#undef GE_APPROXIMATION
+GE_HD float divide(float a, float b) {
+  float y;
+  asm("div.full.f32 %0, %1, %2;" : "=f"(y) : "f"(a), "f"(b));
+  return y;
+}
+#else
+// -1, 0 or 1 times the maximum error of the PTX manual: the tests build all three.
+#ifndef GE_HARDWARE_ERROR
+#define GE_HARDWARE_ERROR 0
+#endif
+inline float flush(float x) { return fabsf(x) < 1.17549435e-38f ? copysignf(0.f, x) : x; }
+inline float off(double y, double bound) { return float(y * (1.0 + GE_HARDWARE_ERROR * bound)); }
+inline float exp2(float x) { return flush(off(::exp2(double(x)), 2.4e-7)); }          // 2^-22
+inline float reciprocal(float x) { return flush(off(1.0 / flush(x), 1.2e-7)); }        // 1 ulp
+inline float log2(float x) {                                                          // 2^-22 absolute
+  const double y = ::log2(double(x));
+  return x > 0.5f && x < 2.f ? float(y + GE_HARDWARE_ERROR * 2.4e-7) : off(y, 1.6e-7);
+}
+inline float sqrt(float x) { return off(::sqrt(double(x)), 1.2e-7); }
+inline float rsqrt(float x) { return off(1.0 / ::sqrt(double(x)), 1.3e-7); }
+inline float tanh(float x) { return off(::tanh(double(x)), 4.93e-4); }                // 2^-10.987
+inline float divide(float a, float b) { return off(double(a) / double(b), 2.4e-7); }
+#endif
+}  // namespace hardware
+
+// --- accurate: libm ----------------------------------------------------------------------------------
+// One name per function for float and double, so that a functor need not know which it has.
+template <class T> struct math;
+
+#define GE_LIBM(NAME, FLOAT, DOUBLE)               \
+  static GE_HD float NAME(float x) { return FLOAT(x); } \
+  static GE_HD double NAME(double x) { return DOUBLE(x); }
+
+struct libm {
+  GE_LIBM(exp, expf, ::exp) GE_LIBM(expm1, expm1f, ::expm1)
+  GE_LIBM(log, logf, ::log) GE_LIBM(log1p, log1pf, ::log1p)
+  GE_LIBM(log2, log2f, ::log2) GE_LIBM(log10, log10f, ::log10)
+  GE_LIBM(sqrt, sqrtf, ::sqrt)
+  GE_LIBM(sin, sinf, ::sin) GE_LIBM(cos, cosf, ::cos) GE_LIBM(tan, tanf, ::tan)
+  GE_LIBM(asin, asinf, ::asin) GE_LIBM(acos, acosf, ::acos) GE_LIBM(atan, atanf, ::atan)
+  GE_LIBM(sinh, sinhf, ::sinh) GE_LIBM(cosh, coshf, ::cosh) GE_LIBM(tanh, tanhf, ::tanh)
+  GE_LIBM(asinh, asinhf, ::asinh) GE_LIBM(acosh, acoshf, ::acosh) GE_LIBM(atanh, atanhf, ::atanh)
+  GE_LIBM(erf, erff, ::erf) GE_LIBM(erfc, erfcf, ::erfc)
+  GE_LIBM(floor, floorf, ::floor) GE_LIBM(ceil, ceilf, ::ceil)
+  GE_LIBM(trunc, truncf, ::trunc) GE_LIBM(rint, rintf, ::rint)
+  static GE_HD float pow(float a, float b) { return powf(a, b); }
+  static GE_HD double pow(double a, double b) { return ::pow(a, b); }
+  static GE_HD float atan2(float a, float b) { return atan2f(a, b); }
+  static GE_HD double atan2(double a, double b) { return ::atan2(a, b); }
+  static GE_HD float hypot(float a, float b) { return hypotf(a, b); }
+  static GE_HD double hypot(double a, double b) { return ::hypot(a, b); }
+  static GE_HD float fmod(float a, float b) { return fmodf(a, b); }
+  static GE_HD double fmod(double a, double b) { return ::fmod(a, b); }
+  static GE_HD float copysign(float a, float b) { return copysignf(a, b); }
+  static GE_HD double copysign(double a, double b) { return ::copysign(a, b); }
+#ifdef GE_ON_DEVICE
+  static GE_HD float rsqrt(float x) { return rsqrtf(x); }
+  static GE_HD double rsqrt(double x) { return ::rsqrt(x); }
+#else
+  static GE_HD float rsqrt(float x) { return float(1.0 / ::sqrt(double(x))); }
+  static GE_HD double rsqrt(double x) { return 1.0 / ::sqrt(x); }
+#endif
+};
+#undef GE_LIBM
+
+template <class T> struct accurate : libm {
+  using A = accumulate<T>;
+  static GE_HD A divide(A a, A b) { return a / b; }
+  static GE_HD A reciprocal(A x) { return A(1) / x; }
+  // 1 - tanh(x)^2 without the cancellation: 4 e / (1 + e)^2 with e = exp(-2|x|)
+  static GE_HD A sech2(A x) {
+    const A e = libm::exp(A(-2) * magnitude(x)), r = A(1) / (A(1) + e);
+    return A(4) * e * r * r;
+  }
+  // standard normal: y = x Phi(x), and Phi(x) + x phi(x)
+  static GE_HD A gelu(A x) { return A(0.5) * x * libm::erfc(A(-0.70710678118654752440) * x); }
+  static GE_HD A gelu_slope(A x) {
+    const A phi = A(0.39894228040143267794) * libm::exp(A(-0.5) * x * x);
+    return A(0.5) * libm::erfc(A(-0.70710678118654752440) * x) + (phi == A(0) ? A(0) : x * phi);
+  }
+};
+template <> struct math<float> : accurate<float> {};
+template <> struct math<double> : accurate<double> {};
+
+// --- fast: float arithmetic on the hardware's approximations, for 16-bit storage ----------------------
+struct fast : libm {
+  using A = float;
+  static GE_HD float exp(float x) { return hardware::exp2(1.4426950408889634f * x); }
+  static GE_HD float log(float x) { return 0.69314718055994531f * hardware::log2(x); }
+  static GE_HD float log2(float x) { return hardware::log2(x); }
+  static GE_HD float log10(float x) { return 0.30102999566398120f * hardware::log2(x); }
+  static GE_HD float sqrt(float x) { return hardware::sqrt(x); }
+  static GE_HD float rsqrt(float x) { return hardware::rsqrt(x); }
+  static GE_HD float reciprocal(float x) { return hardware::reciprocal(x); }
+  static GE_HD float divide(float a, float b) { return hardware::divide(a, b); }
+  // near zero exp(x) - 1 and log(1 + x) lose their digits: short series there
+  static GE_HD float expm1(float x) {
+    const float p = fmaf(x, fmaf(x, 0.041666667f, 0.16666667f), 0.5f);
+    return fabsf(x) < 0.125f ? fmaf(x * x, p, x) : exp(x) - 1.f;
+  }
+  static GE_HD float log1p(float x) {
+    const float p = fmaf(x, fmaf(x, -0.25f, 0.33333333f), -0.5f);
+    return fabsf(x) < 0.0625f ? fmaf(x * x, p, x) : log(1.f + x);
+  }
+  static GE_HD float tanh(float x) {
+    const float e = exp(-2.f * fabsf(x)), t = (1.f - e) * reciprocal(1.f + e), q = x * x;
+    const float p = fmaf(q, fmaf(q, 0.13333333f, -0.33333333f), 1.f);
+    return fabsf(x) < 0.25f ? x * p : copysignf(t, x);
+  }
+  static GE_HD float sech2(float x) {
+    const float e = exp(-2.f * fabsf(x)), r = reciprocal(1.f + e);
+    return 4.f * e * r * r;
+  }
+  // Phi(-|x|) = exp(-x^2/2) t P(t), t = 1 / (1 + 0.53 |x|/sqrt 2): one exp2 and one reciprocal serve value
+  // and slope. P is a minimax fit of half the scaled erfc, relative error 3.2e-5 for |x| < 14.
+  static GE_HD float upper_tail(float x, float& e) {
+    const float t = hardware::reciprocal(fmaf(0.37476659f, fabsf(x), 1.f));
+    e = hardware::exp2(-0.72134752044448170f * x * x);
+    float p = fmaf(t, -0.090499065f, 0.200433075f);
+    p = fmaf(t, p, 0.08345595f);
+    p = fmaf(t, p, 0.157641595f);
+    p = fmaf(t, p, 0.148969175f);
+    return p * t * e;
+  }
+  static GE_HD float gelu(float x) {
+    float e;
+    const float tail = upper_tail(x, e);
+    return x * (x < 0.f ? tail : 1.f - tail);
+  }
+  static GE_HD float gelu_slope(float x) {
+    float e;
+    const float tail = upper_tail(x, e), xe = e == 0.f ? 0.f : x * e;
+    return fmaf(0.39894228f, xe, x < 0.f ? tail : 1.f - tail);
+  }
+};
+template <> struct math<f16> : fast {};
+// bf16 keeps 8 bits: tanh.approx's 2^-11 is well below its half ulp.
+template <> struct math<bf16> : fast {
+  static GE_HD float tanh(float x) { return hardware::tanh(x); }
+};
+
+// --- shared pieces -------------------------------------------------------------------------------------
+// 1 / (1 + exp(-x)) and its slope from e = exp(-|x|): no overflow, full relative accuracy in both tails.
+template <class M> GE_HD scalar<M> logistic(scalar<M> x) {
+  using A = scalar<M>;
+  const A e = M::exp(-magnitude(x)), r = M::reciprocal(A(1) + e);
+  return x < A(0) ? e * r : r;
+}
+template <class M> GE_HD scalar<M> logistic_slope(scalar<M> x) {
+  using A = scalar<M>;
+  const A e = M::exp(-magnitude(x)), r = M::reciprocal(A(1) + e);
+  return e * r * r;
+}
+// log(1 + exp(x)), from the same e
+template <class M> GE_HD scalar<M> log1p_exp(scalar<M> x) {
+  using A = scalar<M>;
+  return (x > A(0) ? x : A(0)) + M::log1p(M::exp(-magnitude(x)));
+}
+
+}  // namespace ge

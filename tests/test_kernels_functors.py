@@ -1,0 +1,328 @@
+"""Every CUDA functor, run as host code, against float64 NumPy and mpmath: four dtypes, value and
+derivative, special values; exhaustively for the 16-bit types, whose hardware approximations are moved
+by their documented worst error in both directions. Mutated functors must fail.
+
+Needs g++ and the CUDA headers (pip wheels); skipped with the reason where they are missing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import kernel_reference as ref
+import ml_dtypes
+import mpmath
+import numpy as np
+import pytest
+from gradengine.cuda import emulator, source
+
+REASON = emulator.missing()
+pytestmark = pytest.mark.skipif(REASON is not None, reason=f"host functors: {REASON}")
+
+C_TYPES = {"float16": "f16", "bfloat16": "bf16", "float32": "float", "float64": "double"}
+DTYPES = {name: np.dtype(getattr(ml_dtypes, name, None) or name) for name in C_TYPES}
+FUNCTORS = source.functors()
+UNARY = [name for name, f in FUNCTORS.items() if f.arity == 1]
+BINARY = [name for name, f in FUNCTORS.items() if f.arity == 2]
+
+LOOP = """
+extern "C" void {name}_{c}(const {c}* a, const {c}* b, {c}* y, {c}* da, {c}* db, long long n,
+                           const accumulate<{c}>* parameters) {{
+  {name}<math<{c}>> op;
+  if (sizeof op > 1 || {count}) std::memcpy(static_cast<void*>(&op), parameters, {count} * sizeof(accumulate<{c}>));
+  for (long long i = 0; i < n; ++i) {{
+{body}  }}
+}}
+"""
+ONE = """    y[i] = store<{c}>(op.forward(load(a[i])));
+    da[i] = store<{c}>(op.partial(load(a[i])));
+"""
+TWO = """    y[i] = store<{c}>(op.forward(load(a[i]), load(b[i])));
+    da[i] = store<{c}>(op.partial_a(load(a[i]), load(b[i])));
+    db[i] = store<{c}>(op.partial_b(load(a[i]), load(b[i])));
+"""
+
+
+def program(c_types: tuple[str, ...], headers: str | None = None) -> str:
+    """C++ that loops every functor over arrays, from the headers (or a mutated text of them)."""
+    text = source.inlined("map.cu").split("#line 1 \"layout.cuh\"")[0] if headers is None else headers
+    parts = [text, "using namespace ge;\n"]
+    for c in c_types:
+        for name, f in FUNCTORS.items():
+            body = (ONE if f.arity == 1 else TWO).format(c=c)
+            parts.append(LOOP.format(name=name, c=c, count=len(f.parameters), body=body))
+    return "\n".join(parts)
+
+
+@cache
+def library(dtype: str, worst: int = 0) -> ctypes.CDLL:
+    """The host loops of `dtype`; `worst` is the sign of the hardware's error for 16-bit types."""
+    if DTYPES[dtype].itemsize == 2:
+        defines = (f"-DGE_HARDWARE_ERROR={worst}",)
+        return ctypes.CDLL(str(emulator.build(program(("f16", "bf16")), defines)))
+    return ctypes.CDLL(str(emulator.build(program(("float", "double")))))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built() -> None:
+    """Build the three libraries side by side."""
+    emulator.build("int unused;")  # the plain header first, so that two builds do not both make it
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda args: library(*args), [("float32",), ("float16", 1), ("float16", -1)]))
+
+
+def call(
+    lib: ctypes.CDLL, name: str, dtype: str, a: Any, b: Any = None, parameters: tuple[float, ...] = ()
+) -> list[Any]:
+    """[value, slope] or [value, slope_a, slope_b] of a functor over arrays."""
+    a = np.ascontiguousarray(a, DTYPES[dtype])
+    b = a if b is None else np.ascontiguousarray(b, DTYPES[dtype])
+    outputs = [np.empty_like(a) for _ in range(3)]
+    held = np.array(parameters or (0,), np.float64 if dtype == "float64" else np.float32)
+    pointers = [x.ctypes.data_as(ctypes.c_void_p) for x in (a, b, *outputs)]
+    function = getattr(lib, f"{name}_{C_TYPES[dtype]}")
+    function(*pointers, ctypes.c_longlong(a.size), held.ctypes.data_as(ctypes.c_void_p))
+    return outputs[: FUNCTORS[name].arity + 1]
+
+
+# --- inputs -------------------------------------------------------------------------------------------
+
+
+def specials(dtype: str) -> list[float]:
+    tiny = 2.0 ** (ref.SMALLEST[dtype] - ref.MANTISSA[dtype])
+    normal = 2.0 ** ref.SMALLEST[dtype]
+    some = [0.0, tiny, 3 * tiny, normal, 0.5, 1.0, 3.0, 6.0, 1e4, ref.LARGEST[dtype], np.inf]
+    return [sign * v for v in some for sign in (1.0, -1.0)] + [np.nan]
+
+
+def inputs(dtype: str) -> Any:
+    """All 65536 values of a 16-bit type; a dense grid and random magnitudes of the others."""
+    if DTYPES[dtype].itemsize == 2:
+        return np.arange(65536, dtype=np.uint16).view(DTYPES[dtype])
+    rng = np.random.default_rng(7)
+    low = ref.SMALLEST[dtype] - 5
+    magnitudes = np.exp2(rng.uniform(low, -low, 4000)) * rng.choice([-1, 1], 4000)
+    parts = [specials(dtype), np.linspace(-30, 30, 6001), np.linspace(-2, 2, 4001), magnitudes]
+    with np.errstate(over="ignore"):
+        return np.concatenate(parts).astype(DTYPES[dtype])
+
+
+def conditioning(slope: Any, value: Any, x: Any) -> Any:
+    """|x f'/f|: by how much a relative error in x (or in an inner rounding) grows."""
+    with np.errstate(all="ignore"):
+        c = np.abs(x * slope / value)
+    return np.where(np.isfinite(c), c, 0.0)
+
+
+def curvature(formula: Any, x: Any, at: Any) -> Any:
+    """The same for the derivative, by a difference quotient of its formula."""
+    with np.errstate(all="ignore"):
+        return conditioning((formula(x * (1 + 1e-5)) - formula(x * (1 - 1e-5))) / (2e-5 * x), at, x)
+
+
+def allowed(dtype: str, limit: float, condition: Any, reference: Any) -> Any:
+    """Units in the last place allowed: the limit and the conditioning of the arithmetic's type.
+
+    16-bit types compute in float32 on approximations of 2^-22, which conditioning may blow up; what
+    float32 flushes to zero (below 2^-126) is given up.
+    """
+    if DTYPES[dtype].itemsize == 2:
+        flushed = np.where(np.abs(reference) < 2.0**-120, 2.0**-126 / ref.spacing(reference, dtype), 0)
+        return 2.0 + condition * 2.0 ** (ref.MANTISSA[dtype] - 20) + flushed
+    return limit + condition
+
+
+def check(got: Any, reference: Any, dtype: str, tolerance: Any, x: Any, what: str) -> float:
+    """The worst error in ulp among well-conditioned points; fails on the worst offender."""
+    error = ref.errors_in_ulp(got, reference, dtype)
+    excess = np.where(error > tolerance, error / tolerance, 0)
+    worst = int(np.argmax(excess))
+    assert excess[worst] == 0, (
+        f"{what} {dtype}: at {x[worst]!r} got {got[worst]!r}, want {reference[worst]!r}: "
+        f"{error[worst]:.3g} ulp, {tolerance[worst]:.3g} allowed; {int((excess > 0).sum())} such points"
+    )
+    return float(error[np.isfinite(error)].max(initial=0.0))
+
+
+# --- the tests ------------------------------------------------------------------------------------------
+
+
+def at_kink(r: ref.Reference, x: Any, dtype: str) -> Any:
+    """Where the derivative is not compared: NaN inputs of straight pieces have no derivative."""
+    return np.isnan(x) if r.kinks else np.zeros(x.shape, bool)
+
+
+@pytest.mark.parametrize("dtype", C_TYPES)
+@pytest.mark.parametrize("name", UNARY)
+def test_unary_against_float64(name: str, dtype: str, record_property: Any) -> None:
+    """Value and derivative of each functor of one operand in each dtype, specials included."""
+    r = ref.UNARY[name]
+    x = inputs(dtype)
+    parameters = tuple(float(np.float32(p)) for p in r.parameters)
+    x64 = x.astype(np.float64)
+    with np.errstate(all="ignore"):
+        value = np.asarray(r.value(x64, *parameters), np.float64)
+        slope = np.asarray(r.slope(x64, *parameters), np.float64)
+        steep = curvature(lambda v: np.asarray(r.slope(v, *parameters), np.float64), x64, slope)
+    if dtype == "float64":  # the formulas of this column have errors of their own: mpmath judges below
+        limits = (64.0, 64.0)
+    else:
+        limits = r.ulp
+    for worst in (1, -1) if DTYPES[dtype].itemsize == 2 else (0,):
+        y, d = call(library(dtype, worst), name, dtype, x, parameters=parameters)
+        tolerance = allowed(dtype, limits[0], conditioning(slope, value, x64), value)
+        top = check(y, value, dtype, tolerance, x, f"{name} value")
+        d, want = d[~at_kink(r, x64, dtype)], slope[~at_kink(r, x64, dtype)]
+        tolerance = allowed(dtype, limits[1], steep, slope)[~at_kink(r, x64, dtype)]
+        top2 = check(d, want, dtype, tolerance, x[~at_kink(r, x64, dtype)], f"{name} derivative")
+        record_property("worst ulp", (top, top2))
+
+
+def exact_points(r: ref.Reference) -> Any:
+    rng = np.random.default_rng(11)
+    magnitudes = np.exp2(rng.uniform(-30, 8, 30)) * rng.choice([-1, 1], 30)
+    points = np.concatenate([np.linspace(-12, 12, 41), np.linspace(-1.4, 1.4, 29), magnitudes])
+    return points[[all(p != k for k in r.kinks) for p in points]]
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_unary_against_mpmath(name: str) -> None:
+    """float64 value and derivative against 40 digits; mpmath differentiates by itself."""
+    r = ref.UNARY[name]
+    steps = "everywhere" in r.kinks
+    x = exact_points(r)
+    y, d = call(library("float64"), name, "float64", x, parameters=r.parameters)
+    with mpmath.workdps(40):
+        parameters = [mpmath.mpf(p) for p in r.parameters]
+
+        def f(v: Any) -> Any:
+            return r.exact(v, *parameters)
+
+        for i, point in enumerate(x):
+            v = mpmath.mpf(float(point))
+            value = f(v)
+            if isinstance(value, mpmath.mpc) or not np.isfinite(y[i]):
+                continue
+            slope = mpmath.mpf(0) if steps else mpmath.diff(f, v, h=abs(v) * mpmath.mpf(10) ** -14)
+            bend = abs(v * mpmath.diff(f, v, 2, h=abs(v) * mpmath.mpf(10) ** -10)) if not steps else 0
+            for got, want, by, limit in ((y[i], value, abs(v * slope), r.ulp[0]), (d[i], slope, bend, r.ulp[1])):
+                unit = ref.spacing(np.array(float(want)), "float64")
+                tolerance = limit * float(unit) + float(by) * 2.0**-52
+                error = abs(mpmath.mpf(float(got)) - want)
+                assert error <= tolerance, f"{name} at {point!r}: {got!r}, want {mpmath.nstr(want, 20)}"
+
+
+@pytest.mark.parametrize("dtype", C_TYPES)
+@pytest.mark.parametrize("name", BINARY)
+def test_binary_against_float64(name: str, dtype: str) -> None:
+    """Value and both derivatives of each functor of two operands, every pair of special values."""
+    r = ref.BINARY[name]
+    rng = np.random.default_rng(3)
+    corner = np.array([v for v in specials(dtype) if abs(v) in (0.0, 0.5, 1.0, 3.0, np.inf) or v != v])
+    left, right = (m.ravel() for m in np.meshgrid(corner, corner))
+    scale = 20 if name != "Power" else 3
+    some = rng.uniform(-scale, scale, (2, 4000))
+    a = np.concatenate([left, some[0]]).astype(DTYPES[dtype])
+    b = np.concatenate([right, some[1]]).astype(DTYPES[dtype])
+    a64, b64 = a.astype(np.float64), b.astype(np.float64)
+    if name in ("FloorDivide", "Remainder"):  # in the operands' own type: the quotient is rounded
+        keep = (b64 != 0) & np.isfinite(a64) & np.isfinite(b64)
+        a, b, a64, b64 = a[keep], b[keep], a64[keep], b64[keep]
+    if name == "Prelu":
+        a, b, a64, b64 = (v[~np.isnan(a64)] for v in (a, b, a64, b64))
+    pairs = list(zip(a, b, strict=True))
+    for worst in (1, -1) if DTYPES[dtype].itemsize == 2 else (0,):
+        got = call(library(dtype, worst), name, dtype, a, b)
+        for out, formula, limit in zip(
+            got, (r.value, r.slope_a, r.slope_b), (r.ulp[0], r.ulp[1], r.ulp[1]), strict=True
+        ):
+            with np.errstate(all="ignore"):
+                want = np.asarray(formula(a64, b64), np.float64)
+                near = np.abs(want) > 0
+                bend = [
+                    np.abs(formula(a64 * (1 + s), b64 * (1 + t)) - want) / np.abs(want) / 1e-5
+                    for s, t in ((1e-5, 0), (0, 1e-5))
+                ]
+            step = name in ("FloorDivide", "Remainder") or near.sum() == 0
+            condition = np.zeros(want.shape) if step else sum(np.where(np.isfinite(c), c, 0) for c in bend)
+            if np.isnan(want).any() and name in ("Maximum", "Minimum", "Copysign", "Logaddexp"):
+                mask = ~(np.isnan(a64) | np.isnan(b64))
+            else:
+                mask = np.ones(want.shape, bool)
+            if formula is not r.value:  # the derivative at a NaN is nobody's
+                mask &= ~(np.isnan(a64) | np.isnan(b64))
+            tolerance = allowed(dtype, limit, condition, want)
+            kept = [p for p, m in zip(pairs, mask, strict=True) if m]
+            check(out[mask], want[mask], dtype, tolerance[mask], kept, f"{name}")
+
+
+# --- the tests can fail -----------------------------------------------------------------------------------
+
+
+def mutated() -> str:
+    """The headers with every value and every derivative moved by one part in a hundred, plus 0.01."""
+    text = source.inlined("map.cu").split('#line 1 "layout.cuh"')[0]
+    pieces = re.split(r"(?m)^(template <class M> struct \w+ \{$.*?^\};)", text, flags=re.DOTALL | re.MULTILINE)
+    pattern = re.compile(r"GE_HD A (forward|partial|partial_a|partial_b)\(")
+    wrapped: list[str] = []
+    for piece in pieces:
+        if not piece.startswith("template <class M> struct"):
+            wrapped.append(piece)
+            continue
+        found = sorted(set(pattern.findall(piece)))
+        piece = pattern.sub(r"GE_HD A right_\1(", piece)
+        lines = []
+        for method in found:
+            many = method in ("partial_a", "partial_b") or "right_partial_a" in piece
+            args, names = ("A p, A q", "p, q") if many else ("A p", "p")
+            lines.append(
+                f"  GE_HD A {method}({args}) const {{ const A v = right_{method}({names}); "
+                "return v * A(1.01) + A(0.01); }"
+            )
+        piece = piece.replace(".forward(a, b)", ".right_forward(a, b)")
+        wrapped.append(piece[:-2] + "\n".join(lines) + "\n};")
+    return "".join(wrapped)
+
+
+@cache
+def mutant() -> ctypes.CDLL:
+    return ctypes.CDLL(str(emulator.build(program(("float",), mutated()))))
+
+
+@pytest.mark.parametrize("name", FUNCTORS)
+def test_mutated_functor_fails(name: str) -> None:
+    """The comparison above notices when a functor's value, or one of its derivatives, is wrong."""
+    x = np.linspace(0.2, 0.9, 64).astype(np.float32)
+    x64 = x.astype(np.float64)
+    with np.errstate(all="ignore"):
+        if FUNCTORS[name].arity == 1:
+            r = ref.UNARY[name]
+            right = call(library("float32"), name, "float32", x, parameters=r.parameters)
+            wrong = call(mutant(), name, "float32", x, parameters=r.parameters)
+            parameters = tuple(float(np.float32(p)) for p in r.parameters)
+            wants = [r.value(x64, *parameters), r.slope(x64, *parameters)]
+        else:
+            b = ref.BINARY[name]
+            right = call(library("float32"), name, "float32", x, x[::-1])
+            wrong = call(mutant(), name, "float32", x, x[::-1])
+            wants = [f(x64, x64[::-1]) for f in (b.value, b.slope_a, b.slope_b)]
+    for good, bad, want in zip(right, wrong, wants, strict=True):
+        want = np.broadcast_to(np.asarray(want, np.float64), x.shape)
+        usable = np.isfinite(want)
+        if not usable.any():  # acosh below 1
+            continue
+        tolerance = np.full(usable.sum(), 64.0)
+        check(good[usable], want[usable], "float32", tolerance, x[usable], name)
+        with pytest.raises(AssertionError, match="ulp"):
+            check(bad[usable], want[usable], "float32", tolerance, x[usable], name)
+
+
+def test_references_cover_every_functor() -> None:
+    assert set(ref.UNARY) == set(UNARY)
+    assert set(ref.BINARY) == set(BINARY)
+    assert Path(emulator.HEADER).is_file()
