@@ -14,7 +14,7 @@ from typing import Any
 
 from .device import as_array, namespace
 from .errors import DTypeError, GraphError, ShapeError, hinted
-from .ops.indexing import overwrite, write_into
+from .ops.indexing import overwrite, raw_index, write_into
 from .tape import Leaf, Traced, constant, grad_enabled, is_sole_owner
 from .views import View, base_of, views_of
 
@@ -25,6 +25,7 @@ def set_item(t: Any, index: Any, value: Any) -> None:
     others = views_of(base)
     _refuse_leaves(base, others)
     op = overwrite.op
+    index = raw_index(t, index, op.name)
     if not isinstance(value, Traced):
         value = constant(t.plain, namespace(t.array).asarray(as_array(value), dtype=t.dtype))
     if base is t and not others and not t.level and not value.level and is_sole_owner(t):

@@ -18,3 +18,10 @@ from .shape import roll as roll
 from .shape import squeeze as squeeze
 from .shape import swapaxes as swapaxes
 from .shape import transpose as transpose
+
+# --- indexing ---
+from .indexing import getitem as getitem
+from .indexing import overwrite as overwrite
+
+# --- linalg ---
+from .linalg import matmul as matmul
