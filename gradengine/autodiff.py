@@ -1,0 +1,437 @@
+"""Transforms: functions that take a function and return its derivative, to be composed at will.
+
+Arguments and results may be tensors, arrays, Python numbers, and nested dicts, lists, tuples and
+dataclasses of them. What a transform returns is differentiable again.
+
+Floor 5: stands on tensor.py, reverse.py and forward.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .device import as_array, namespace
+from .dtypes import is_inexact
+from .errors import DTypeError, GraphError, ShapeError, hinted
+from .forward import Dual, dual, next_level
+from .reverse import fresh, gradients, zero_if_none
+from .tape import Leaf, Traced, constant, enable_grad
+from .tensor import Tensor
+from .trees import flatten
+
+Fun = Callable[..., Any]
+
+
+# --- arguments ---
+
+
+def _variables(tree: Any, name: str) -> tuple[list[Any], Any]:
+    """The tensors of an argument as variables of their own, and the argument rebuilt from them."""
+    leaves, rebuild = flatten(tree)
+    lifted = [Tensor.lift(x) for x in leaves]
+    for x in lifted:
+        if not is_inexact(x.dtype):
+            raise DTypeError(
+                hinted(
+                    f"{name}: an argument to differentiate is {x.dtype}",
+                    "convert it to a float, or choose other argnums",
+                )
+            )
+    variables = [fresh(x) for x in lifted]
+    return variables, rebuild
+
+
+def _chosen(args: Sequence[Any], argnums: int | Sequence[int], name: str) -> list[int]:
+    numbers = [argnums] if isinstance(argnums, int) else list(argnums)
+    for n in numbers:
+        if not -len(args) <= n < len(args):
+            raise ShapeError(
+                hinted(
+                    f"{name}: argnums {n}, but the function got {len(args)} positional arguments",
+                    "argnums counts positional arguments from 0",
+                )
+            )
+    return [n % len(args) for n in numbers]
+
+
+def _scalar(y: Any, name: str) -> Any:
+    if not isinstance(y, Traced):
+        raise GraphError(
+            hinted(
+                f"{name}: the function returned {type(y).__name__}, no Tensor",
+                "compute with ge.* or np.* functions of its arguments; has_aux=True for extras",
+            )
+        )
+    if y.array.size != 1:
+        raise GraphError(
+            hinted(
+                f"{name}: the function returned shape {tuple(y.array.shape)}, a gradient is of one number",
+                "reduce it with .sum() or .mean(), or use ge.jacobian or ge.vjp",
+            )
+        )
+    return y
+
+
+def _detached(tree: Any) -> Any:
+    leaves, rebuild = flatten(tree)
+    return rebuild([x.detach() if isinstance(x, Traced) else x for x in leaves])
+
+
+def _outward(y: Any, variables: Sequence[Any]) -> Any:
+    """A result as the caller sees it: on the tape only if it depends on more than the variables."""
+    if y.level or y.node is None:
+        return y
+    from_outside = any(_origin(x).inputs for x in variables)
+    return y if from_outside or _closes_over(y, variables) else y.detach()
+
+
+def _origin(x: Any) -> Any:
+    while x.level:
+        x = x.primal
+    return x.node
+
+
+def _closes_over(y: Any, variables: Sequence[Any]) -> bool:
+    from .tape import reachable
+
+    own = {_origin(x) for x in variables}
+    return any(isinstance(n, Leaf) and n not in own for n in reachable([y.node]))
+
+
+# --- gradients of scalar functions ---
+
+
+def value_and_grad(f: Fun, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Fun:
+    """The function that returns (f(x), df/dx); with `has_aux`, ((f(x), aux), df/dx).
+
+    `argnums` says which positional arguments to differentiate: an int gives one gradient, a
+    sequence gives a tuple. A gradient has the structure of its argument.
+
+    >>> import gradengine as ge
+    >>> ge.value_and_grad(lambda x: (x * x).sum())(ge.tensor([1.0, 2.0]))
+    (tensor(5.), tensor([2., 4.]))
+    """
+
+    def transformed(*args: Any, **kwargs: Any) -> Any:
+        numbers = _chosen(args, argnums, "grad")
+        new = list(args)
+        found: list[tuple[list[Any], Any]] = []
+        for n in numbers:
+            variables, rebuild = _variables(args[n], "grad")
+            new[n] = rebuild(variables)
+            found.append((variables, rebuild))
+        with enable_grad():
+            out = f(*new, **kwargs)
+        y, aux = out if has_aux else (out, None)
+        _scalar(y, "grad")
+        flat = [x for variables, _ in found for x in variables]
+        got = gradients([y], flat, [None], name="grad") if _live(y) else [None] * len(flat)
+        grads = iter([zero_if_none(g, x) for g, x in zip(got, flat, strict=True)])
+        trees = [rebuild([next(grads) for _ in variables]) for variables, rebuild in found]
+        value = _outward(y, flat)
+        result = (value, _detached(aux)) if has_aux else value
+        return result, trees[0] if isinstance(argnums, int) else tuple(trees)
+
+    return _named(transformed, f, "value_and_grad")
+
+
+def _live(y: Any) -> bool:
+    return bool(y.level) or y.node is not None
+
+
+def grad(f: Fun, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Fun:
+    """The function that returns the gradient of the scalar function f; with `has_aux`, (grad, aux).
+
+    >>> import gradengine as ge
+    >>> ge.grad(ge.grad(lambda x: x**3))(2.0)
+    tensor(12.)
+    """
+    both = value_and_grad(f, argnums, has_aux)
+
+    def transformed(*args: Any, **kwargs: Any) -> Any:
+        value, gradient = both(*args, **kwargs)
+        return (gradient, value[1]) if has_aux else gradient
+
+    return _named(transformed, f, "grad")
+
+
+def _named(transformed: Fun, f: Fun, name: str) -> Fun:
+    transformed.__name__ = f"{name}({getattr(f, '__name__', 'f')})"
+    transformed.__doc__ = f.__doc__
+    return transformed
+
+
+# --- products with the Jacobian ---
+
+
+def vjp(f: Fun, *primals: Any, has_aux: bool = False) -> Any:
+    """(f(*primals), pullback): the pullback maps a cotangent of the output to those of the primals.
+
+    The pullback may be called again and is itself differentiable, with respect to its cotangent
+    and through f. It returns a tuple, one cotangent for each primal. With `has_aux`,
+    (out, pullback, aux).
+
+    >>> import gradengine as ge
+    >>> y, pullback = ge.vjp(lambda x: x * x, ge.tensor([1.0, 3.0]))
+    >>> pullback(ge.tensor([1.0, 10.0]))
+    (tensor([ 2., 60.]),)
+    """
+    found = [_variables(p, "vjp") for p in primals]
+    with enable_grad():
+        out = f(*[rebuild(variables) for variables, rebuild in found])
+    out, aux = out if has_aux else (out, None)
+    leaves, rebuild_out = flatten(out)
+    flat = [x for variables, _ in found for x in variables]
+
+    def pullback(cotangent: Any) -> Any:
+        given, _ = flatten(cotangent)
+        if len(given) != len(leaves):
+            raise ShapeError(
+                hinted(
+                    f"vjp: {len(given)} cotangents for {len(leaves)} outputs",
+                    "give them in the structure of the output",
+                )
+            )
+        lifted = [
+            c if isinstance(c, Tensor) else constant(Tensor, as_array(c, y.dtype))
+            for c, y in zip(given, leaves, strict=True)
+        ]
+        got = gradients(leaves, flat, lifted, retain_graph=True, name="vjp")
+        grads = iter([zero_if_none(g, x) for g, x in zip(got, flat, strict=True)])
+        return tuple(rebuild([next(grads) for _ in variables]) for variables, rebuild in found)
+
+    result = rebuild_out([_outward(y, flat) if isinstance(y, Traced) else y for y in leaves])
+    return (result, pullback, _detached(aux)) if has_aux else (result, pullback)
+
+
+def jvp(f: Fun, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
+    """(f(*primals), df): the derivative of f in the direction of `tangents`, by forward mode.
+
+    No tape is kept: each op computes its output's tangent on the way. With `has_aux`, (out, df, aux).
+
+    >>> import gradengine as ge
+    >>> ge.jvp(lambda x: x * x, (ge.tensor(3.0),), (ge.tensor(1.0),))
+    (tensor(9.), tensor(6.))
+    """
+    level = next_level()
+    args: list[Any] = []
+    for i, (p, t) in enumerate(zip(primals, _tangents_for(primals, tangents), strict=True)):
+        leaves, rebuild = flatten(p)
+        args.append(
+            rebuild(
+                [
+                    _dual_argument(x, dx, level, i)
+                    for x, dx in zip(leaves, flatten(t)[0], strict=True)
+                ]
+            )
+        )
+    out = f(*args)
+    out, aux = out if has_aux else (out, None)
+    leaves, rebuild = flatten(out)
+    parts = [_parts(y, level) for y in leaves]
+    result = rebuild([p for p, _ in parts]), rebuild([t for _, t in parts])
+    return (*result, _primal_tree(aux, level)) if has_aux else result
+
+
+def _tangents_for(primals: Sequence[Any], tangents: Sequence[Any]) -> Sequence[Any]:
+    counts = [len(flatten(p)[0]) for p in primals], [len(flatten(t)[0]) for t in tangents]
+    if counts[0] != counts[1]:
+        raise ShapeError(
+            hinted(
+                f"jvp: primals hold {counts[0]} tensors, tangents {counts[1]}",
+                "tangents have the structure of the primals",
+            )
+        )
+    return tangents
+
+
+def _dual_argument(x: Any, t: Any, level: int, i: int) -> Dual:
+    x = Tensor.lift(x)
+    t = t if isinstance(t, Tensor) else constant(Tensor, as_array(t, x.dtype))
+    if x.shape != t.shape or not is_inexact(x.dtype):
+        raise ShapeError(
+            hinted(
+                f"jvp: argument {i} is {x.shape} {x.dtype}, its tangent {t.shape} {t.dtype}",
+                "a tangent has its float argument's shape and dtype",
+            )
+        )
+    return dual(x, t if t.dtype == x.dtype else t.astype(x.dtype), level)
+
+
+def _parts(y: Any, level: int) -> tuple[Any, Any]:
+    if isinstance(y, Dual) and y.level == level:
+        return y.primal, y.tangent
+    y = Tensor.lift(y)
+    return y, constant(Tensor, namespace(y.array).zeros_like(y.array))
+
+
+def _primal_tree(tree: Any, level: int) -> Any:
+    leaves, rebuild = flatten(tree)
+    return rebuild(
+        [x.primal if isinstance(x, Dual) and x.level == level else x for x in leaves]
+    )
+
+
+def linearize(f: Fun, *primals: Any) -> tuple[Any, Fun]:
+    """(f(*primals), f_jvp): f_jvp(*tangents) is the jvp at these primals, without running f again.
+
+    The recorded pullback is linear in its cotangent; its transpose is the jvp.
+
+    >>> import gradengine as ge
+    >>> y, f_jvp = ge.linearize(lambda x: x * x, ge.tensor(3.0))
+    >>> f_jvp(ge.tensor(1.0)), f_jvp(ge.tensor(2.0))
+    (tensor(6.), tensor(12.))
+    """
+    out, pullback = vjp(f, *primals)
+    leaves, rebuild = flatten(out)
+    seeds = [fresh(constant(Tensor, namespace(y.array).zeros_like(y.array))) for y in leaves]
+    back = flatten(pullback(rebuild(seeds)))[0]
+
+    def f_jvp(*tangents: Any) -> Any:
+        _tangents_for(primals, tangents)
+        lifted = [Tensor.lift(t) for t in flatten(tangents)[0]]
+        pairs = [(b, t) for b, t in zip(back, lifted, strict=True) if _live(b)]
+        if not pairs:
+            return rebuild([s.detach() for s in seeds])
+        got = gradients(
+            [b for b, _ in pairs], seeds, [t for _, t in pairs], retain_graph=True, name="linearize"
+        )
+        return rebuild([zero_if_none(g, s) for g, s in zip(got, seeds, strict=True)])
+
+    return out, f_jvp
+
+
+# --- whole matrices ---
+
+
+def jacobian(f: Fun, argnums: int | Sequence[int] = 0, mode: str = "reverse") -> Fun:
+    """The function that returns df/dx of shape (*f(x).shape, *x.shape).
+
+    `mode="reverse"` takes one pass for each output element, `"forward"` one for each input element.
+    Nested outputs and arguments give nested results, output structure outermost.
+
+    >>> import gradengine as ge
+    >>> ge.jacobian(lambda x: x * x)(ge.tensor([1.0, 2.0]))
+    tensor([[2., 0.],
+            [0., 4.]])
+    """
+    if mode not in ("reverse", "forward"):
+        raise ValueError(hinted(f"jacobian: mode {mode!r}", 'use "reverse" or "forward"'))
+
+    def transformed(*args: Any, **kwargs: Any) -> Any:
+        numbers = _chosen(args, argnums, "jacobian")
+
+        def of_chosen(*values: Any) -> Any:
+            new = list(args)
+            for n, v in zip(numbers, values, strict=True):
+                new[n] = v
+            return f(*new, **kwargs)
+
+        rows = _rows_reverse if mode == "reverse" else _rows_forward
+        return rows(of_chosen, [args[n] for n in numbers], isinstance(argnums, int))
+
+    return _named(transformed, f, "jacobian")
+
+
+def _rows_reverse(f: Fun, primals: list[Any], single: bool) -> Any:
+    out, pullback = vjp(f, *primals)
+    leaves, rebuild = flatten(out)
+    blocks: list[Any] = []
+    for k, y in enumerate(leaves):
+        rows = [pullback(rebuild(_one_hot(leaves, k, i))) for i in range(y.size)]
+        blocks.append(_stacked(rows, y, primals, single))
+    return rebuild(blocks)
+
+
+def _one_hot(leaves: Sequence[Any], k: int, i: int) -> list[Any]:
+    seeds = [namespace(y.array).zeros_like(y.array) for y in leaves]
+    seeds[k].reshape(-1)[i] = 1  # zeros_like of a result array is contiguous or copied by reshape
+    return [constant(Tensor, s) for s in seeds]
+
+
+def _stacked(rows: list[Any], y: Any, primals: list[Any], single: bool) -> Any:
+    from . import ops
+
+    columns, rebuild = flatten(tuple(primals))
+    table = [flatten(row)[0] for row in rows]
+    blocks: list[Any] = []
+    for j, column in enumerate(columns):
+        x = Tensor.lift(column)
+        if table:
+            block = ops.stack([row[j] for row in table])
+        else:
+            block = constant(Tensor, namespace(x.array).zeros((0, *x.shape), x.dtype))
+        blocks.append(ops.reshape(block, (*y.shape, *x.shape)))
+    trees = rebuild(blocks)
+    return trees[0] if single else trees
+
+
+def _rows_forward(f: Fun, primals: list[Any], single: bool) -> Any:
+    from . import ops
+
+    columns, rebuild = flatten(tuple(primals))
+    columns = [Tensor.lift(c) for c in columns]
+    out: Any = None
+    table: list[list[list[Any]]] = []  # [column][element] -> tangents of the outputs
+    for k, x in enumerate(columns):
+        table.append([])
+        for i in range(x.size):
+            out, t = jvp(f, rebuild(columns), rebuild(_one_hot(columns, k, i)))
+            table[k].append(flatten(t)[0])
+    if out is None:
+        out = f(*rebuild(columns))
+    leaves, rebuild_out = flatten(out)
+    results: list[Any] = []
+    for m, y in enumerate(leaves):
+        blocks: list[Any] = []
+        for x, tangents in zip(columns, table, strict=True):
+            if tangents:
+                block = ops.stack([row[m] for row in tangents], axis=-1)
+            else:
+                block = constant(Tensor, namespace(x.array).zeros((*y.shape, 0), y.dtype))
+            blocks.append(ops.reshape(block, (*y.shape, *x.shape)))
+        trees = rebuild(blocks)
+        results.append(trees[0] if single else trees)
+    return rebuild_out(results)
+
+
+def hessian(f: Fun, argnums: int | Sequence[int] = 0) -> Fun:
+    """The function that returns the second derivatives of the scalar function f, forward over reverse.
+
+    >>> import gradengine as ge
+    >>> ge.hessian(lambda x: (x**3).sum())(ge.tensor([1.0, 2.0]))
+    tensor([[ 6.,  0.],
+            [ 0., 12.]])
+    """
+    return jacobian(grad(f, argnums), argnums, mode="forward")
+
+
+# --- products with the Hessian ---
+
+
+def hvp(f: Fun, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    """The Hessian of the scalar function f at `primals` times `tangents`, forward over reverse.
+
+    Returns one product for one primal, a tuple for several.
+
+    >>> import gradengine as ge
+    >>> ge.hvp(lambda x: (x**3).sum(), (ge.tensor([1.0, 2.0]),), (ge.tensor([1.0, 1.0]),))
+    tensor([ 6., 12.])
+    """
+    argnums = tuple(range(len(primals)))
+    _, product = jvp(grad(f, argnums), tuple(primals), tuple(tangents))
+    return product[0] if len(primals) == 1 else product
+
+
+def vhp(f: Fun, primals: Sequence[Any], cotangents: Sequence[Any]) -> Any:
+    """`cotangents` times the Hessian of the scalar function f, reverse over reverse.
+
+    >>> import gradengine as ge
+    >>> ge.vhp(lambda x: (x**3).sum(), (ge.tensor([1.0, 2.0]),), (ge.tensor([1.0, 1.0]),))
+    tensor([ 6., 12.])
+    """
+    argnums = tuple(range(len(primals)))
+    _, pullback = vjp(lambda *args: grad(f, argnums)(*args), *primals)
+    product = pullback(tuple(cotangents))
+    return product[0] if len(primals) == 1 else product

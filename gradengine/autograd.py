@@ -1,0 +1,89 @@
+"""`ge.autograd`: the names PyTorch's users know, over the same engine.
+
+Floor 6: stands on reverse.py and custom.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .custom import Context as Context
+from .custom import Function as Function
+from .custom import once_differentiable as once_differentiable
+from .errors import GraphError, hinted
+from .reverse import backward as _backward
+from .reverse import gradients, zero_if_none
+
+
+def _listed(x: Any) -> list[Any]:
+    return list(x) if isinstance(x, (list, tuple)) else [x]
+
+
+def backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Any = None,
+) -> None:
+    """Add the gradients of `tensors` to the `.grad` of the leaves, as `Tensor.backward` does for one.
+
+    >>> import gradengine as ge
+    >>> x = ge.tensor(2.0, requires_grad=True)
+    >>> ge.autograd.backward([x * x, 3 * x])
+    >>> x.grad
+    tensor(7.)
+    """
+    outputs = _listed(tensors)
+    seeds = [None] * len(outputs) if grad_tensors is None else _listed(grad_tensors)
+    _backward(
+        outputs,
+        seeds,
+        retain_graph=retain_graph,
+        create_graph=create_graph,
+        inputs=None if inputs is None else _listed(inputs),
+    )
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+    materialize_grads: bool = False,
+) -> tuple[Any, ...]:
+    """The gradients of `outputs` (weighted by `grad_outputs`) with respect to `inputs`, as a tuple.
+
+    No `.grad` is touched. An input that no output depends on raises GraphError unless
+    `allow_unused` (then its gradient is None) or `materialize_grads` (then it is zero).
+
+    >>> import gradengine as ge
+    >>> x = ge.tensor(2.0, requires_grad=True)
+    >>> (g,) = ge.autograd.grad(x**3, x, create_graph=True)
+    >>> ge.autograd.grad(g, x)
+    (tensor(12.),)
+    """
+    wanted = _listed(inputs)
+    ys = _listed(outputs)
+    seeds: Sequence[Any] = [None] * len(ys) if grad_outputs is None else _listed(grad_outputs)
+    if not any(y.level or y.node is not None for y in ys):
+        raise GraphError(
+            hinted("grad: no output requires a gradient", "call requires_grad_() on the inputs first")
+        )
+    found = gradients(
+        ys, wanted, seeds, retain_graph=retain_graph, create_graph=create_graph, name="grad"
+    )
+    for i, g in enumerate(found):
+        if g is None and not (allow_unused or materialize_grads):
+            raise GraphError(
+                hinted(
+                    f"grad: no output depends on inputs[{i}] {tuple(wanted[i].shape)}",
+                    "pass allow_unused=True for None, or materialize_grads=True for zeros",
+                )
+            )
+    if materialize_grads:
+        found = [zero_if_none(g, x) for g, x in zip(found, wanted, strict=True)]
+    return tuple(found)
