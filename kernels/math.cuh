@@ -114,21 +114,27 @@ template <> struct math<double> : accurate<double> {};
 struct fast : libm {
   using A = float;
   static GE_HD float exp(float x) { return hardware::exp2(1.4426950408889634f * x); }
-  static GE_HD float log(float x) { return 0.69314718055994531f * hardware::log2(x); }
-  static GE_HD float log2(float x) { return hardware::log2(x); }
-  static GE_HD float log10(float x) { return 0.30102999566398120f * hardware::log2(x); }
+  // near one log2's absolute error is all there is, near zero exp(x) - 1 and log(1 + x) lose their digits:
+  // short series there
+  static GE_HD float log_series(float d) {
+    return fmaf(d * d, fmaf(d, fmaf(d, -0.25f, 0.33333333f), -0.5f), d);
+  }
+  static GE_HD float log(float x) {
+    const float d = x - 1.f;
+    return fabsf(d) < 0.0625f ? log_series(d) : 0.69314718055994531f * hardware::log2(x);
+  }
+  static GE_HD float log1p(float x) {
+    return fabsf(x) < 0.0625f ? log_series(x) : 0.69314718055994531f * hardware::log2(1.f + x);
+  }
+  static GE_HD float log2(float x) { return 1.4426950408889634f * log(x); }
+  static GE_HD float log10(float x) { return 0.43429448190325182f * log(x); }
   static GE_HD float sqrt(float x) { return hardware::sqrt(x); }
   static GE_HD float rsqrt(float x) { return hardware::rsqrt(x); }
   static GE_HD float reciprocal(float x) { return hardware::reciprocal(x); }
   static GE_HD float divide(float a, float b) { return hardware::divide(a, b); }
-  // near zero exp(x) - 1 and log(1 + x) lose their digits: short series there
   static GE_HD float expm1(float x) {
     const float p = fmaf(x, fmaf(x, 0.041666667f, 0.16666667f), 0.5f);
     return fabsf(x) < 0.125f ? fmaf(x * x, p, x) : exp(x) - 1.f;
-  }
-  static GE_HD float log1p(float x) {
-    const float p = fmaf(x, fmaf(x, -0.25f, 0.33333333f), -0.5f);
-    return fabsf(x) < 0.0625f ? fmaf(x * x, p, x) : log(1.f + x);
   }
   static GE_HD float tanh(float x) {
     const float e = exp(-2.f * fabsf(x)), t = (1.f - e) * reciprocal(1.f + e), q = x * x;
@@ -139,15 +145,17 @@ struct fast : libm {
     const float e = exp(-2.f * fabsf(x)), r = reciprocal(1.f + e);
     return 4.f * e * r * r;
   }
-  // Phi(-|x|) = exp(-x^2/2) t P(t), t = 1 / (1 + 0.53 |x|/sqrt 2): one exp2 and one reciprocal serve value
-  // and slope. P is a minimax fit of half the scaled erfc, relative error 3.2e-5 for |x| < 14.
+  // Phi(-|x|) = exp(-x^2/2) t P(t), t = 1 / (1 + 0.51 |x|/sqrt 2): one exp2 and one reciprocal serve value
+  // and slope. P is a minimax fit of half the scaled erfc, relative error 8.4e-7 for |x| < 14.
   static GE_HD float upper_tail(float x, float& e) {
-    const float t = hardware::reciprocal(fmaf(0.37476659f, fabsf(x), 1.f));
+    const float t = hardware::reciprocal(fmaf(0.360624458f, fabsf(x), 1.f));
     e = hardware::exp2(-0.72134752044448170f * x * x);
-    float p = fmaf(t, -0.090499065f, 0.200433075f);
-    p = fmaf(t, p, 0.08345595f);
-    p = fmaf(t, p, 0.157641595f);
-    p = fmaf(t, p, 0.148969175f);
+    float p = fmaf(t, 0.0472059945f, -0.179410043f);
+    p = fmaf(t, p, 0.179002011f);
+    p = fmaf(t, p, 0.0276800669f);
+    p = fmaf(t, p, 0.139477906f);
+    p = fmaf(t, p, 0.14208573f);
+    p = fmaf(t, p, 0.143958125f);
     return p * t * e;
   }
   static GE_HD float gelu(float x) {
