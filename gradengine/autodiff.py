@@ -268,9 +268,7 @@ def _parts(y: Any, level: int) -> tuple[Any, Any]:
 
 def _primal_tree(tree: Any, level: int) -> Any:
     leaves, rebuild = flatten(tree)
-    return rebuild(
-        [x.primal if isinstance(x, Dual) and x.level == level else x for x in leaves]
-    )
+    return rebuild([x.primal if isinstance(x, Dual) and x.level == level else x for x in leaves])
 
 
 def linearize(f: Fun, *primals: Any) -> tuple[Any, Fun]:

@@ -71,7 +71,9 @@ def grad(
     seeds: Sequence[Any] = [None] * len(ys) if grad_outputs is None else _listed(grad_outputs)
     if not any(y.level or y.node is not None for y in ys):
         raise GraphError(
-            hinted("grad: no output requires a gradient", "call requires_grad_() on the inputs first")
+            hinted(
+                "grad: no output requires a gradient", "call requires_grad_() on the inputs first"
+            )
         )
     found = gradients(
         ys, wanted, seeds, retain_graph=retain_graph, create_graph=create_graph, name="grad"

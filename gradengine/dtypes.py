@@ -12,9 +12,7 @@ import numpy as np
 
 from .errors import DTypeError, hinted
 
-_default: ContextVar[np.dtype[Any]] = ContextVar(
-    "gradengine_dtype", default=np.dtype(np.float32)
-)
+_default: ContextVar[np.dtype[Any]] = ContextVar("gradengine_dtype", default=np.dtype(np.float32))
 
 
 def is_inexact(dtype: Any) -> bool:

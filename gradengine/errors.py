@@ -119,9 +119,7 @@ def _shape_error(
                 "sizes must be equal or 1, counted from the last axis; reshape or expand_dims",
             )
         )
-    return ShapeError(
-        hinted(f"{name}: {error}; called with {shown}", "compare the shapes above")
-    )
+    return ShapeError(hinted(f"{name}: {error}; called with {shown}", "compare the shapes above"))
 
 
 def broadcast_clash(shapes: Sequence[tuple[int, ...]]) -> tuple[int, str] | None:

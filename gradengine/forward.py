@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .device import namespace
-from .op import Op
 from .reverse import gradients
+from .row import Op
 from .tape import Leaf, Traced, constant, enable_grad, fit, grad_enabled
 from .tensor import Tensor
 

@@ -68,4 +68,3 @@ def check(name: str, arrays: Any, noted: dict[int, Any] | None) -> None:
                     "a copy: ge.tensor(array)",
                 )
             )
-

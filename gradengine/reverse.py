@@ -56,9 +56,7 @@ def seed(output: Any, gradient: Any, name: str, graph: bool) -> Any:
             )
         )
     if raw.dtype.kind not in "fcV":
-        raise DTypeError(
-            hinted(f"{name}: the gradient is {raw.dtype}", f"give it as {y.dtype}")
-        )
+        raise DTypeError(hinted(f"{name}: the gradient is {raw.dtype}", f"give it as {y.dtype}"))
     if not graph:
         return raw if raw.dtype == y.dtype else raw.astype(y.dtype)
     traced = gradient if isinstance(gradient, Traced) else constant(output.plain, raw)
@@ -101,9 +99,7 @@ def backward(
             )
         )
     nodes = [node_of(t, "backward", "the output") for t in tensors]
-    seeds = [
-        seed(t, g, "backward", create_graph) for t, g in zip(tensors, gradients, strict=True)
-    ]
+    seeds = [seed(t, g, "backward", create_graph) for t, g in zip(tensors, gradients, strict=True)]
     targets = None
     if inputs is not None:
         targets = [node_of(t, "backward", f"inputs[{i}]") for i, t in enumerate(inputs)]
@@ -247,13 +243,18 @@ def _dual_gradients(
         seeds.append(q)
         if dp is not None:
             tangents.append(dp)
-            bends.append(q if q is not None else constant(p.plain, namespace(p.array).ones_like(p.array)))
+            bends.append(
+                q if q is not None else constant(p.plain, namespace(p.array).ones_like(p.array))
+            )
         if dq is not None:
             tangents.append(p)
             bends.append(dq)
     first = gradients(primals, inputs, seeds, retain_graph=True, create_graph=True, name=name)
     second = gradients(tangents, inputs, bends, retain_graph=True, create_graph=True, name=name)
-    return [g if t is None else join(zero_if_none(g, x), t) for g, t, x in zip(first, second, inputs, strict=True)]
+    return [
+        g if t is None else join(zero_if_none(g, x), t)
+        for g, t, x in zip(first, second, inputs, strict=True)
+    ]
 
 
 def _split(x: Any, level: int, join: Any) -> tuple[Any, Any, Any]:

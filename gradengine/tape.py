@@ -1,9 +1,9 @@
 """The tape: what was computed from what, and the one pass that goes back through it.
 
 A `Traced` is an array and, if a gradient can flow into it, the `Node` that made it. A node holds
-data only: the op, the nodes of its inputs, the arrays its derivative reads, and a tick. The tick is
-the order of execution, so going back is popping a heap from the highest tick: no recursion, and
-no node refers to the tensor it made, so no cycle is formed and reference counts free a graph at once.
+data only: the op, the nodes of its inputs, the arrays its derivative reads, and a tick. The tick
+is the order of execution, so going back is popping a heap from the highest tick: no recursion. And
+no node refers to the tensor it made: no cycle is formed, reference counts free a graph at once.
 
 What the tape asks of an op is one method, `op.pull(node, cotangent, graph)`, which yields
 (node, cotangent) pairs; the tape knows no op by name.
@@ -13,12 +13,9 @@ Floor 1: stands on device.py and guard.py.
 
 from __future__ import annotations
 
-import functools
-import inspect
 import itertools
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple
 
@@ -26,6 +23,10 @@ from . import guard
 from .device import Array, quiet
 from .errors import GraphError, hinted
 from .guard import exposed
+from .modes import enable_grad as enable_grad
+from .modes import grad_enabled as grad_enabled
+from .modes import inference_mode as inference_mode
+from .modes import no_grad as no_grad
 
 new = object.__new__
 next_tick = itertools.count(1).__next__
@@ -70,7 +71,11 @@ class Node:
     @property
     def name(self) -> str:
         """The op's name, `"leaf"` for a tensor that gradients are asked of."""
-        return "leaf" if self.op is None else str(self.op.name)
+        if self.op is None:
+            return "leaf"
+        if self.op is PICK and self.inputs and self.inputs[0] is not None:
+            return self.inputs[0].name
+        return str(self.op.name)
 
     def add_hook(self, kind: str, hook: Hook) -> Callable[[], None]:
         """Append a hook to the list `kind`; the returned function removes it."""
@@ -88,7 +93,7 @@ class Node:
         return self.add_hook("node", hook)  # type: ignore[arg-type]
 
     def register_prehook(self, hook: Hook) -> Callable[[], None]:
-        """Call `hook(grad_output)` before this step of the backward pass; what it returns replaces it."""
+        """Call `hook(grad_output)` before this step back; what it returns replaces it."""
         return self.add_hook("tensor", hook)
 
 
@@ -168,94 +173,6 @@ def constant(plain: type[Any], y: Array) -> Any:
     return out
 
 
-# --- whether to record ---
-
-_recording: ContextVar[bool] = ContextVar("gradengine_recording", default=True)
-grad_enabled = _recording.get
-
-
-class _GradMode:
-    """A context manager and decorator that switches recording, for this thread and context only.
-
-    A decorated generator or coroutine switches only while its own body runs.
-    """
-
-    mode: ClassVar[bool]
-
-    def __init__(self) -> None:
-        self._before: list[Any] = []
-
-    def __enter__(self) -> None:
-        self._before.append(_recording.set(self.mode))
-
-    def __exit__(self, *_: object) -> None:
-        token = self._before.pop()
-        try:
-            _recording.reset(token)
-        except ValueError:  # entered in another context, as a generator moved between tasks is
-            _recording.set(token.old_value is not False)
-
-    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        mode = type(self)
-        if inspect.isgeneratorfunction(function):
-
-            @functools.wraps(function)
-            def generator(*args: Any, **kwargs: Any) -> Iterator[Any]:
-                return _resumed(mode, function(*args, **kwargs))
-
-            return generator
-        if inspect.iscoroutinefunction(function):
-
-            @functools.wraps(function)
-            async def coroutine(*args: Any, **kwargs: Any) -> Any:
-                with mode():
-                    return await function(*args, **kwargs)
-
-            return coroutine
-
-        @functools.wraps(function)
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            with mode():
-                return function(*args, **kwargs)
-
-        return wrapper
-
-
-def _resumed(mode: type[_GradMode], inner: Any) -> Iterator[Any]:
-    """Run a generator with the mode set inside it and unset while it is paused."""
-    step: Callable[[], Any] = functools.partial(next, inner)
-    while True:
-        try:
-            with mode():
-                value = step()
-        except StopIteration as stop:
-            return stop.value
-        try:
-            sent = yield value
-            step = functools.partial(inner.send, sent)
-        except GeneratorExit:
-            inner.close()
-            raise
-        except BaseException as error:
-            step = functools.partial(inner.throw, error)
-
-
-class no_grad(_GradMode):
-    """Record nothing inside: `with no_grad():` or `@no_grad()`."""
-
-    mode = False
-
-
-class enable_grad(_GradMode):
-    """Record again inside a `no_grad` block."""
-
-    mode = True
-
-
-class inference_mode(no_grad):
-    """PyTorch's name for code that never differentiates; here the same as `no_grad`."""
-
-
 # --- the adjoint of broadcasting, stated here and nowhere else ---
 
 
@@ -272,7 +189,7 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
 
 
 def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """The cotangent for an input of `shape` and `dtype`, from one for its broadcast, promoted self."""
+    """The cotangent for an input of `shape` and `dtype`, from one for its broadcast, promoted form."""
     if g.shape != shape:
         g = sum_to(g, shape)
     return g if g.dtype == dtype else g.astype(dtype)
@@ -291,9 +208,9 @@ def pullback(
 ) -> dict[Node, Any]:
     """Cotangents of the leaves (or of the `targets`) of `roots`, given the roots' cotangents.
 
-    `keep`: leave the saved arrays in place for another pass. `graph`: the cotangents are traced, and
-    the rules run on traced arrays, so that the pass itself is recorded. With `targets`, only steps
-    that lead to one of them are taken.
+    `keep`: leave the saved arrays in place for another pass. `graph`: the cotangents are traced,
+    and the rules run on traced arrays, so that the pass itself is recorded. With `targets`, only
+    steps that lead to one of them are taken.
     """
     pending: dict[int, list[Any]] = {}  # tick -> [node, cotangent, whether the sum is our own]
     heap: list[int] = []

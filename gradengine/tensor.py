@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from . import ops, protocols, show, writes
+from .calls import bind_tensor
 from .device import (
     CPU,
     Array,
@@ -25,7 +26,6 @@ from .device import (
 from .dtypes import default_dtype, is_inexact
 from .errors import DTypeError, GraphError, ShapeError, hinted, raise_grad_dtype
 from .guard import expose
-from .op import bind_tensor
 from .reverse import backward, retain_grad
 from .tape import Leaf, Traced, constant
 
@@ -195,7 +195,9 @@ class Tensor(Traced):
     def retain_grad(self) -> None:
         """Keep this intermediate tensor's gradient in `.grad` too."""
         if self.node is None:
-            raise GraphError(hinted("retain_grad: the tensor requires no gradient", "requires_grad_()"))
+            raise GraphError(
+                hinted("retain_grad: the tensor requires no gradient", "requires_grad_()")
+            )
         retain_grad(self.node)
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> Callable[[], None]:

@@ -34,7 +34,9 @@ class Base:
         self.limit = 16
 
     def add(self, view: Traced) -> None:
-        if len(self.members) >= self.limit:  # forget the dead now and then, at a constant cost a view
+        if (
+            len(self.members) >= self.limit
+        ):  # forget the dead now and then, at a constant cost a view
             self.members = [ref for ref in self.members if ref() is not None]
             self.limit = 2 * len(self.members) + 16
         self.members.append(weakref.ref(view))

@@ -1,0 +1,97 @@
+"""Whether the tape records: no_grad, enable_grad, inference_mode, for one thread and context at a time.
+
+Floor 1: imports nothing of gradengine.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, ClassVar
+
+_recording: ContextVar[bool] = ContextVar("gradengine_recording", default=True)
+grad_enabled = _recording.get
+
+
+class _GradMode:
+    """A context manager and decorator that switches recording, for this thread and context only.
+
+    A decorated generator or coroutine switches only while its own body runs.
+    """
+
+    mode: ClassVar[bool]
+
+    def __init__(self) -> None:
+        self._before: list[Any] = []
+
+    def __enter__(self) -> None:
+        self._before.append(_recording.set(self.mode))
+
+    def __exit__(self, *_: object) -> None:
+        token = self._before.pop()
+        try:
+            _recording.reset(token)
+        except ValueError:  # entered in another context, as a generator moved between tasks is
+            _recording.set(token.old_value is not False)
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        mode = type(self)
+        if inspect.isgeneratorfunction(function):
+
+            @functools.wraps(function)
+            def generator(*args: Any, **kwargs: Any) -> Iterator[Any]:
+                return _resumed(mode, function(*args, **kwargs))
+
+            return generator
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def coroutine(*args: Any, **kwargs: Any) -> Any:
+                with mode():
+                    return await function(*args, **kwargs)
+
+            return coroutine
+
+        @functools.wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            with mode():
+                return function(*args, **kwargs)
+
+        return wrapper
+
+
+def _resumed(mode: type[_GradMode], inner: Any) -> Iterator[Any]:
+    """Run a generator with the mode set inside it and unset while it is paused."""
+    step: Callable[[], Any] = functools.partial(next, inner)
+    while True:
+        try:
+            with mode():
+                value = step()
+        except StopIteration as stop:
+            return stop.value
+        try:
+            sent = yield value
+            step = functools.partial(inner.send, sent)
+        except GeneratorExit:
+            inner.close()
+            raise
+        except BaseException as error:
+            step = functools.partial(inner.throw, error)
+
+
+class no_grad(_GradMode):
+    """Record nothing inside: `with no_grad():` or `@no_grad()`."""
+
+    mode = False
+
+
+class enable_grad(_GradMode):
+    """Record again inside a `no_grad` block."""
+
+    mode = True
+
+
+class inference_mode(no_grad):
+    """PyTorch's name for code that never differentiates; here the same as `no_grad`."""

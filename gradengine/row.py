@@ -1,0 +1,349 @@
+"""What one op knows: its forward, its derivatives, what the tape saves for them, and how both modes use them.
+
+Letters: `x`, `a`, `b` inputs, `y` output, `g` cotangent, `t` tangent, `d` local derivative.
+What a rule calls its arguments says what the tape must save: `x` its values, `x_like` only shape
+and dtype, `_x` nothing.
+
+Floor 2: stands on tape.py, views.py and device.py.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+from . import guard, views
+from .device import as_array, common_namespace, is_array
+from .errors import DTypeError, explain, hinted
+from .samples import Case
+from .tape import Like, Node, Traced, constant, fit, grad_enabled, record
+
+registry: dict[str, Op] = {}
+"""Every op by name, in the order of definition."""
+
+NONE, LIKE, VALUE = 0, 1, 2  # what a rule needs of an argument
+
+
+class Op:
+    """A differentiable operation; `registry` lists them all."""
+
+    __slots__ = (
+        "adjoints",
+        "arity",
+        "cases",
+        "codes",
+        "defaults",
+        "differentiable",
+        "doc",
+        "domain",
+        "forward",
+        "function",
+        "joint",
+        "kernel",
+        "linear",
+        "names",
+        "name",
+        "partials",
+        "raw",
+        "strict",
+        "table",
+        "view",
+        "wide",
+    )
+
+    def __init__(self, name: str, forward: Any, arity: int | None, **fields: Any) -> None:
+        self.name, self.forward, self.arity = name, forward, arity
+        self.partials: tuple[Any, ...] | None = fields.get("partials")
+        self.adjoints: dict[int, Callable[..., Any]] = {}
+        self.joint: Callable[..., Any] | None = None
+        self.linear: tuple[int, ...] = fields.get("linear", ())
+        self.kernel: str | None = fields.get("kernel")
+        self.domain: Any = fields.get("domain")
+        self.cases: Sequence[Case] = fields.get("cases", ())
+        self.differentiable: bool = fields.get("differentiable", True)
+        self.strict: bool = fields.get("strict", False)
+        self.view: bool = fields.get("view", False)
+        self.wide: bool = fields.get("wide", False)
+        self.names: tuple[str, ...] = fields.get("names", ())
+        self.defaults: dict[str, Any] = fields.get("defaults", {})
+        self.doc: str = fields.get("doc", "")
+        self.codes: dict[tuple[bool, ...], tuple[int, ...]] = {}
+        self.raw: Any = None
+        self.table: Any = None
+        self.function: Any = None
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    # --- forward ---
+
+    def compute(self, xp: Any, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
+        """The forward formula on raw arrays; 16-bit floats are computed in float32 if `wide`."""
+        if isinstance(self.forward, str):
+            return getattr(xp, self.forward)(*arrays, **params)
+        if self.wide and (half := _half_of(arrays)) is not None:
+            y = self.forward(xp, *(_widen(x) for x in arrays), **params)
+            return y.astype(half) if y.dtype.kind == "f" else y
+        return self.forward(xp, *arrays, **params)
+
+    def run(self, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
+        """Apply the op to raw, traced or dual arrays: the general path behind every call."""
+        raws: list[Any] = []
+        nodes: list[Node | None] = []
+        plain, dual, foreign = None, None, False
+        for x in arrays:
+            if isinstance(x, Traced):
+                plain = x.plain
+                if x.level and (dual is None or x.level > dual.level):
+                    dual = x
+                raws.append(x.array)
+                nodes.append(x.node)
+            else:
+                foreign = foreign or is_array(x)
+                raws.append(as_array(x) if isinstance(x, (list, tuple)) else x)
+                nodes.append(None)
+        if dual is not None:
+            return cast(Any, dual).push(self, arrays, params)
+        try:
+            y = self.compute(common_namespace(raws, self.name), raws, params)
+        except Exception as error:
+            raise explain(self.name, error, raws, params) from error
+        return y if plain is None else self._wrap(plain, y, raws, nodes, params, arrays, foreign)
+
+    def guarded(self, function: Callable[..., Any], *arrays: Any, **params: Any) -> Any:
+        """`function(xp, *arrays, **params)`, its errors translated as this op's."""
+        try:
+            return function(common_namespace(arrays, self.name), *arrays, **params)
+        except Exception as error:
+            raise explain(self.name, error, arrays, params) from error
+
+    def wrap(self, y: Any, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
+        """A traced `y` that was computed from traced `arrays` outside, as this op would have."""
+        raws, nodes = [x.array for x in arrays], [x.node for x in arrays]
+        return self._wrap(arrays[0].plain, y, raws, nodes, params, arrays, False)
+
+    def _wrap(
+        self,
+        plain: Any,
+        y: Any,
+        raws: Sequence[Any],
+        nodes: Sequence[Node | None],
+        params: dict[str, Any],
+        arrays: Sequence[Any],
+        foreign: bool,
+    ) -> Any:
+        if not is_array(y):
+            y = as_array(y)
+        live = self.differentiable and any(n is not None for n in nodes) and grad_enabled()
+        if live and y.dtype.kind in "fcV":
+            if foreign:
+                _expose_operands(arrays)
+            codes = self.codes_for(tuple(n is not None for n in nodes))
+            saved = (_keep(y, codes[0]), *map(_keep, raws, codes[1:]))
+            meta = tuple((x.shape, x.dtype) if is_array(x) else None for x in raws)
+            refuse_complex(self.name, y.dtype, meta, nodes)
+            out = record(plain, self, y, tuple(nodes), saved, params, meta)
+        else:
+            out = constant(plain, y)
+        if self.view and views.shares_memory(y, raws[0]):
+            views.link(out, arrays[0], self, params)
+        return out
+
+    # --- what the tape saves ---
+
+    def codes_for(self, mask: tuple[bool, ...]) -> tuple[int, ...]:
+        """For y and each input: what the rules of the inputs in `mask` read of it."""
+        found = self.codes.get(mask)
+        if found is None:
+            rules = [self._rule(i) for i, needed in enumerate(mask) if needed]
+            reads = [_reads(rule, skip, len(mask)) for rule, skip in rules]
+            found = tuple(max(column) for column in zip(*reads, strict=True))
+            self.codes[mask] = found
+        return found
+
+    def _rule(self, i: int) -> tuple[Any, int]:
+        """The rule for input `i`, and how many arguments stand before `y` in it."""
+        if self.partials is not None:
+            return self.partials[i], 0
+        rule = self.adjoints.get(i, self.joint)
+        if rule is None:
+            raise NotImplementedError(f"{self.name}: input {i} has no derivative rule")
+        return rule, 1
+
+    # --- backward ---
+
+    def pull(self, node: Node, g: Any, graph: bool) -> Any:
+        """Cotangents of a recorded step's inputs, each with the node it goes to."""
+        inputs, saved, meta, params = node.inputs, node.saved, node.meta, node.params
+        if graph:
+            saved = _retrace(saved, node, g.plain)
+        rules = self.partials
+        if rules is None or params or g.dtype.itemsize == 2:
+            found = self.cotangents(
+                g, saved[0], saved[1:], params or {}, [n is not None for n in inputs]
+            )
+        else:
+            found = [
+                None if parent is None else self.chain(g, rule(*saved) if callable(rule) else rule)
+                for parent, rule in zip(inputs, rules, strict=True)
+            ]
+        if meta is None:
+            if params is None:
+                return [(p, _fit_saved(c, x)) for p, c, x in zip(inputs, found, saved[1:])]
+            return zip(inputs, found, strict=True)
+        return [
+            (parent, None if parent is None or c is None else fit(c, *m))
+            for parent, c, m in zip(inputs, found, meta, strict=True)
+        ]
+
+    def cotangents(
+        self, g: Any, y: Any, xs: Sequence[Any], params: dict[str, Any], needed: Sequence[bool]
+    ) -> list[Any]:
+        """The vjp: for each needed input its cotangent, before broadcasting is summed away."""
+        if self.partials is not None:
+            if g.dtype.itemsize == 2:  # local derivatives of 16-bit floats in float32
+                half, g, y, xs = g.dtype, _widen(g), _widen(y), [_widen(x) for x in xs]
+                found = self._chained(g, y, xs, params, needed)
+                return [c if c is None else c.astype(half) for c in found]
+            return self._chained(g, y, xs, params, needed)
+        if self.joint is not None and not self.adjoints:
+            return list(self.joint(g, y, *xs, **params))
+        return [
+            self._rule(i)[0](g, y, *xs, **params) if need else None for i, need in enumerate(needed)
+        ]
+
+    def _chained(
+        self, g: Any, y: Any, xs: Sequence[Any], params: dict[str, Any], needed: Sequence[bool]
+    ) -> list[Any]:
+        partials = self.partials or ()
+        return [
+            self.chain(g, _local(partials[i], y, xs, params)) if need else None
+            for i, need in enumerate(needed)
+        ]
+
+    def chain(self, g: Any, d: Any) -> Any:
+        """g*d: the chain rule for one elementwise step.
+
+        For ops with singular points, 0 times anything is 0: what a mask has cut off stays cut off.
+        """
+        if d.__class__ is int or d.__class__ is float:
+            return g if d == 1 else -g if d == -1 else _zeros(g) if d == 0 else g * d
+        return registry["strict_multiply"].function(g, d) if self.strict else g * d
+
+    # --- forward mode ---
+
+    def tangent(
+        self, y: Any, xs: Sequence[Any], ts: Sequence[Any], params: dict[str, Any]
+    ) -> Any | None:
+        """The jvp where the row states it: pointwise ops, and ops linear in each input.
+
+        None stands for a tangent that is zero; NotImplemented for ops that state an adjoint only.
+        """
+        total = None
+        for i, t in enumerate(ts):
+            if t is None:
+                continue
+            if self.partials is not None:
+                part = self._pointwise_tangent(i, t, y, xs, params)
+            elif i in self.linear:
+                part = self.run([*xs[:i], t, *xs[i + 1 :]], params)
+            else:
+                return NotImplemented
+            total = part if total is None else total + part
+        return total
+
+    def _pointwise_tangent(
+        self, i: int, t: Any, y: Any, xs: Sequence[Any], params: dict[str, Any]
+    ) -> Any:
+        partials = self.partials or ()
+        dtype = y.dtype
+        if dtype.itemsize == 2:
+            t, y, xs = _widen(t), _widen(y), [_widen(x) for x in xs]
+        part = self.chain(t, _local(partials[i], y, xs, params))
+        if part.shape != y.shape:
+            part = part + _zeros(y)
+        return part if part.dtype == dtype else part.astype(dtype)
+
+
+def _fit_saved(c: Any, x: Any) -> Any:
+    """A cotangent in the shape and dtype of its input, where the input itself was saved."""
+    if x is None or c is None or x.__class__ is float or x.__class__ is int:
+        return c
+    return c if c.shape == x.shape and c.dtype is x.dtype else fit(c, x.shape, x.dtype)
+
+
+def _local(rule: Any, y: Any, xs: Sequence[Any], params: dict[str, Any]) -> Any:
+    return rule(y, *xs, **params) if callable(rule) else rule
+
+
+def _reads(rule: Any, skip: int, count: int) -> list[int]:
+    """What a rule reads of y and of each of `count` inputs, from the names of its arguments."""
+    if not callable(rule):
+        return [NONE] * (count + 1)
+    code = cast(Any, rule).__code__
+    names = code.co_varnames[skip : code.co_argcount]
+    if code.co_flags & inspect.CO_VARARGS:
+        names += (code.co_varnames[code.co_argcount + code.co_kwonlyargcount],) * count
+    return [
+        NONE if n.startswith("_") else LIKE if n.endswith("_like") else VALUE
+        for n in names[: count + 1]
+    ]
+
+
+def _keep(x: Any, code: int) -> Any:
+    if code == VALUE:
+        return x
+    return Like(x.shape, x.dtype) if code == LIKE and is_array(x) else None
+
+
+def _retrace(saved: Sequence[Any], node: Node, plain: type[Any]) -> list[Any]:
+    """Saved arrays as traced ones, with the nodes they came from: y from this node, x from its input."""
+    wrapped: list[Any] = []
+    for x, origin in zip(saved, (node, *node.inputs), strict=True):
+        if is_array(x):
+            x = constant(plain, x)
+            x.node = origin
+        wrapped.append(x)
+    return wrapped
+
+
+def _half_of(arrays: Sequence[Any]) -> Any:
+    """The 16-bit float dtype of `arrays` if all their floats are of one, else None."""
+    found = None
+    for x in arrays:
+        if is_array(x) and x.dtype.kind in "fV":
+            if x.dtype.itemsize != 2 or (found is not None and x.dtype != found):
+                return None
+            found = x.dtype
+    return found
+
+
+def _widen(x: Any) -> Any:
+    dtype = getattr(x, "dtype", None)
+    if dtype is not None and dtype.itemsize == 2 and dtype.kind in "fV":
+        return x.astype("float32")
+    return x
+
+
+def _expose_operands(arrays: Sequence[Any]) -> None:
+    """Raw arrays among the operands belong to the caller, who may change them."""
+    for x in arrays:
+        if not isinstance(x, Traced) and is_array(x):
+            guard.expose(x, saved_before=False)
+
+
+def refuse_complex(name: str, dtype: Any, meta: Sequence[Any], nodes: Sequence[Any]) -> None:
+    if dtype.kind == "c":
+        kinds = [m[1].kind for m, n in zip(meta, nodes, strict=True) if m is not None and n]
+        if "c" not in kinds:
+            raise DTypeError(
+                hinted(
+                    f"{name}: a real tensor that requires a gradient met a complex one",
+                    "keep real and imaginary parts in two real tensors, or detach()",
+                )
+            )
+
+
+def _zeros(x: Any) -> Any:
+    return registry["zero_like"].function(x)
