@@ -1,5 +1,29 @@
 
 # --- shape ---
+# --- indexing ---
+from .indexing import getitem as getitem
+from .indexing import overwrite as overwrite
+
+# --- gathering ---
+from .gathering import argsort as argsort
+from .gathering import gather as gather
+from .gathering import nonzero as nonzero
+from .gathering import one_hot as one_hot
+from .gathering import put_along_axis as put_along_axis
+from .gathering import scatter_add as scatter_add
+from .gathering import sort as sort
+from .gathering import take as take
+from .gathering import take_along_axis as take_along_axis
+
+# --- diagonals ---
+from .diagonals import diag as diag
+from .diagonals import diagonal as diagonal
+from .diagonals import trace as trace
+from .diagonals import tril as tril
+from .diagonals import triu as triu
+
+# --- linalg ---
+from .linalg import matmul as matmul
 from .shape import astype as astype
 from .shape import atleast_nd as atleast_nd
 from .shape import broadcast_arrays as broadcast_arrays
@@ -18,10 +42,3 @@ from .shape import roll as roll
 from .shape import squeeze as squeeze
 from .shape import swapaxes as swapaxes
 from .shape import transpose as transpose
-
-# --- indexing ---
-from .indexing import getitem as getitem
-from .indexing import overwrite as overwrite
-
-# --- linalg ---
-from .linalg import matmul as matmul

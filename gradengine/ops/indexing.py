@@ -35,18 +35,18 @@ def raw_index(x: Any, index: Any, name: str = "getitem") -> Any:
     if cls is tuple:
         return tuple([raw_index(x, i, name) for i in index])
     if isinstance(index, Traced):
-        return _index_array(x, index.array, name)
+        return index_array(x, index.array, name)
     if cls is list:
         array = as_array([i.array if isinstance(i, Traced) else i for i in index])
-        return _index_array(x, array if array.size else array.astype("int64"), name)
+        return index_array(x, array if array.size else array.astype("int64"), name)
     if is_array(index):
-        return _index_array(x, index, name)
+        return index_array(x, index, name)
     if isinstance(index, (float, complex)):
         raise _index_dtype(name, f"the number {index!r}")
     return index
 
 
-def _index_array(x: Any, index: Array, name: str) -> Array:
+def index_array(x: Any, index: Array, name: str) -> Array:
     if index.dtype.kind not in "iub":
         raise _index_dtype(name, f"an array of {index.dtype}")
     raw = x.array if isinstance(x, Traced) else x
@@ -174,7 +174,7 @@ def scatter_index(xp: Any, g: Any, shape: Any, index: Any) -> Any:
         y[index] = g  # slices and masks reach each element at most once
     elif len(repeats) == 1 and _is_whole(index, y.ndim):
         axis, indices = repeats[0]
-        add_at(xp, y, _take_positions(xp, y.shape, indices, axis), g)
+        add_at(xp, y, take_positions(xp, y.shape, indices, axis), g)
     else:
         xp.add.at(y, index, g)
     return y
@@ -206,7 +206,7 @@ def add_at(xp: Any, y: Array, positions: Array, g: Array) -> None:
     xp.add.at(y.reshape(-1), positions.reshape(-1), g.reshape(-1))
 
 
-def _take_positions(xp: Any, shape: tuple[int, ...], indices: Array, axis: int) -> Array:
+def take_positions(xp: Any, shape: tuple[int, ...], indices: Array, axis: int) -> Array:
     """Flat positions of `take(x, indices, axis)`, in the order of its result."""
     size, inner, outer = shape[axis], 1, 1
     for n in shape[axis + 1 :]:
@@ -304,7 +304,8 @@ def overwrite(x: Any, v: Any, index: Any, steps: Steps = ()) -> Any:
 
     `steps`, view ops with their parameters, are applied to the copy first, so that a write
     through a view is one op. Where an index repeats a position the last value wins, and it alone
-    gets the gradient. The copy has x's dtype. Raises ShapeError, OutOfRangeError and DTypeError as NumPy would.
+    gets the gradient. The copy has x's dtype. Raises ShapeError, OutOfRangeError and DTypeError
+    where NumPy would.
 
     >>> import gradengine as ge
     >>> overwrite(ge.tensor([1.0, 2.0, 3.0]), 0.0, slice(None, None, 2))

@@ -90,9 +90,7 @@ def _mismatch(name: str, a: Any, b: Any) -> ShapeError:
     left, right = tuple(a.shape), tuple(b.shape)
     if not (left and right):
         return ShapeError(
-            hinted(
-                f"{name}: needs at least 1-D arrays, got {left} @ {right}", "scale with a * b"
-            )
+            hinted(f"{name}: needs at least 1-D arrays, got {left} @ {right}", "scale with a * b")
         )
     inner = -2 if len(right) > 1 else -1
     if left[-1] != right[inner]:
