@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial as bind
 from typing import Any, cast
 
-from .calls import Binary, Raw, Unary, binary, general, unary
+from .calls import Binary, Raw, Unary, binary, general, unary, variadic
 from .device import invalid_raises
 from .row import Op as Op
 from .row import registry as registry
@@ -138,8 +138,8 @@ def primitive(
         )  # fmt: skip
     names, defaults = _signature(forward)
     code = cast(Any, forward).__code__
-    variadic = bool(code.co_flags & inspect.CO_VARARGS)
-    count = None if variadic else arity if arity is not None else len(names) - len(defaults)
+    starred = bool(code.co_flags & inspect.CO_VARARGS)
+    count = None if starred else arity if arity is not None else len(names) - len(defaults)
     if linear is True:
         linear = tuple(range(count or 0))
     op = Op(
