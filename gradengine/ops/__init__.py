@@ -24,6 +24,17 @@ from .diagonals import triu as triu
 
 # --- linalg ---
 from .linalg import matmul as matmul
+from .joining import array_split as array_split
+from .joining import concat as concat
+from .joining import concatenate as concatenate
+from .joining import hstack as hstack
+from .joining import repeat as repeat
+from .joining import split as split
+from .joining import stack as stack
+from .joining import tile as tile
+from .joining import unstack as unstack
+from .joining import vstack as vstack
+from .padding import pad as pad
 from .shape import astype as astype
 from .shape import atleast_nd as atleast_nd
 from .shape import broadcast_arrays as broadcast_arrays

@@ -355,7 +355,15 @@ def _(g: Any, _y: Any, _x: Any, shift: Any, axis: Axis) -> Any:
 )
 def broadcast_to(xp: Any, x: Any, shape: Any) -> Any:
     """x repeated along missing axes and axes of size 1 until it has `shape`; a read-only view."""
-    return xp.broadcast_to(x, shape)
+    try:
+        return xp.broadcast_to(x, shape)
+    except ValueError as error:
+        raise ShapeError(
+            hinted(
+                f"broadcast_to: {tuple(x.shape)} does not broadcast to {as_shape(shape)}",
+                "sizes must be equal or 1, counted from the last axis; reshape or expand_dims",
+            )
+        ) from error
 
 
 @broadcast_to.adjoint
