@@ -41,11 +41,13 @@ def expose(array: Array, *, saved_before: bool) -> None:
 
 def marks(arrays: Any) -> dict[int, Any] | None:
     """Checksums of those arrays of a saved tuple that are exposed, by position."""
-    found: dict[int, Any] = {}
+    found: dict[int, Any] | None = None
     for i, x in enumerate(arrays):
-        if hasattr(x, "base") and id(owner(x)) in exposed:
+        base = getattr(x, "base", exposed)  # scalars and None have none
+        if base is not exposed and id(x if base is None else owner(x)) in exposed:
+            found = found or {}
             found[i] = fingerprint(x)
-    return found or None
+    return found
 
 
 def check(name: str, arrays: Any, noted: dict[int, Any] | None) -> None:

@@ -27,7 +27,7 @@ from .dtypes import default_dtype, is_inexact
 from .errors import DTypeError, GraphError, ShapeError, hinted, raise_grad_dtype
 from .guard import expose
 from .reverse import backward, retain_grad
-from .tape import Leaf, Traced, constant
+from .tape import Leaf, Traced, constant, is_sole_owner
 
 
 class Tensor(Traced):
@@ -59,7 +59,7 @@ class Tensor(Traced):
     @property
     def data(self) -> Array:
         """The raw NumPy or CuPy array, shared: what is written into it is not on the tape."""
-        expose(self.array, saved_before=True)
+        expose(self.array, saved_before=not is_sole_owner(self))
         return self.array
 
     @data.setter
