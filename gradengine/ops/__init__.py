@@ -23,7 +23,14 @@ from .diagonals import tril as tril
 from .diagonals import triu as triu
 
 # --- linalg ---
+from .linalg import linear as linear
 from .linalg import matmul as matmul
+from .linalg import outer as outer
+from .linalg import vecdot as vecdot
+
+# --- einsum ---
+from .einsum import einsum as einsum
+from .einsum import tensordot as tensordot
 from .joining import array_split as array_split
 from .joining import concat as concat
 from .joining import concatenate as concatenate

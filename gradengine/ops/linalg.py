@@ -1,4 +1,4 @@
-"""Linear algebra: products of matrices and their kin, einsum.
+"""Linear algebra: products of matrices and vectors; einsum and tensordot are in einsum.py.
 
 Letters: `a`, `b`, `x` inputs; `y` output; `g` cotangent. Everything here is linear in each input,
 so the adjoint of a product is a product again, with one factor transposed (a view, never a copy).
@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import Any
 
 from ..device import is_host
-from ..errors import ShapeError, hinted
+from ..errors import AxisError, ShapeError, hinted
 from ..op import case, primitive
-from .shape import expand_dims, matrix_transpose
+from .arithmetic import multiply
+from .shape import expand_dims, matrix_transpose, reshape
 
 # --- products of matrices ---
 
@@ -48,8 +49,8 @@ def matmul(xp: Any, a: Any, b: Any) -> Any:
     """
     try:
         if b.ndim == 2 < a.ndim and a.size:  # one large product instead of many small ones
-            return _product(xp, a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[1])
-        return _product(xp, a, b)
+            return product(xp, a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[1])
+        return product(xp, a, b)
     except ValueError:
         raise _mismatch("matmul", a, b) from None
 
@@ -75,14 +76,26 @@ def _(g: Any, _y: Any, a: Any, b_like: Any) -> Any:
     return matmul(a.reshape((-1, a.shape[-1])).T, g.reshape((-1, g.shape[-1])))
 
 
-def _product(xp: Any, a: Any, b: Any) -> Any:
+def is_half(x: Any) -> bool:
+    """Whether x is of a 16-bit float type."""
+    return x.dtype.itemsize == 2 and x.dtype.kind in "fV"
+
+
+def product(xp: Any, a: Any, b: Any) -> Any:
     """xp.matmul, with 16-bit floats accumulated in float32."""
-    if a.dtype.itemsize != 2 or a.dtype.kind not in "fV":
+    if not (is_half(a) and is_half(b)):
+        return xp.matmul(a, b)
+    y = wide_product(xp, a, b)
+    return y.astype(a.dtype, copy=False) if a.dtype == b.dtype else y
+
+
+def wide_product(xp: Any, a: Any, b: Any) -> Any:
+    """xp.matmul; of 16-bit floats the sums as they were accumulated, in float32 on the CPU."""
+    if not (is_half(a) and is_half(b)):
         return xp.matmul(a, b)
     if not is_host(xp) and a.ndim == b.ndim == 2:
         return xp.matmul(a, b)  # cuBLAS accumulates 16-bit products in float32 itself
-    y = xp.matmul(a.astype("float32"), b.astype("float32"))
-    return y.astype(a.dtype) if a.dtype == b.dtype else y
+    return xp.matmul(a.astype("float32"), b.astype("float32"))
 
 
 def _mismatch(name: str, a: Any, b: Any) -> ShapeError:
@@ -125,3 +138,147 @@ def _carets(spots: list[tuple[int, int]]) -> str:
     for column, width in spots:
         line = line.ljust(column) + "^" * width
     return line
+
+
+# --- a layer's product ---
+
+
+@primitive(
+    arity=3,
+    cases=[
+        case((5, 4), (3, 4), (3,)),
+        case((2, 3, 4), (5, 4), (5,)),
+        case((4,), (3, 4), (3,)),
+        case((0, 4), (3, 4), (3,)),
+        case((5, 4), (3, 4)),
+    ],
+)
+def linear(xp: Any, x: Any, weight: Any, bias: Any = None) -> Any:
+    """A fully connected layer in one step: y = x @ weight.T + bias.
+
+    x (..., in), weight (out, in), bias (out,) or None; y (..., out). 16-bit floats accumulate in
+    float32, the bias included. Raises ShapeError where the sizes differ.
+
+    >>> import gradengine as ge
+    >>> linear(ge.tensor([1.0, 2.0]), ge.tensor([[3.0, 4.0]]), ge.tensor([0.5]))
+    tensor([11.5])
+    """
+    if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
+        raise _layer_mismatch(x, weight)
+    rows = x.reshape(-1, x.shape[-1]) if x.ndim > 2 and x.size else x
+    y = wide_product(xp, rows, weight.T)
+    if bias is not None:
+        if bias.dtype == y.dtype:
+            y += bias
+        else:
+            y = y + bias
+    if is_half(x):
+        y = y.astype(xp.result_type(x, weight, *(() if bias is None else (bias,))), copy=False)
+    return y.reshape(*x.shape[:-1], weight.shape[0]) if rows is not x else y
+
+
+@linear.adjoint(0)
+def _(g: Any, _y: Any, _x: Any, weight: Any, _bias: Any) -> Any:
+    return matmul(g, weight)
+
+
+@linear.adjoint(1)
+def _(g: Any, _y: Any, x: Any, _weight: Any, _bias: Any) -> Any:
+    if g.ndim != 2:
+        g, x = g.reshape((-1, g.shape[-1])), x.reshape((-1, x.shape[-1]))
+    return matmul(g.T, x)
+
+
+@linear.adjoint(2)
+def _(g: Any, _y: Any, _x: Any, _weight: Any, _bias: Any) -> Any:
+    return g  # summed over the rows by the engine
+
+
+def _layer_mismatch(x: Any, weight: Any) -> ShapeError:
+    left, right = tuple(x.shape), tuple(weight.shape)
+    if not left or len(right) != 2:
+        return ShapeError(
+            hinted(
+                f"linear: x {left} and weight {right} are no rows and no matrix",
+                "x is (..., in), weight (out, in)",
+            )
+        )
+    head = f"linear: x {left} @ weight {right}.T: "
+    return ShapeError(
+        hinted(
+            f"{head}inner dimensions differ\n"
+            f"{_carets([_spot(left, -1, 10), _spot(right, 1, len(f'linear: x {left} @ weight '))])}"
+            f"\n  x.shape[-1] = {left[-1]}, weight.shape[1] = {right[1]}",
+            f"the layer expects {right[1]} features; it received {left[-1]}",
+        )
+    )
+
+
+# --- products of vectors ---
+
+
+def inner(xp: Any, a: Any, b: Any) -> Any:
+    """Sum of a*b over the last axis, the others broadcast; in float32 for 16-bit floats."""
+    if is_half(a) and is_half(b):
+        y = inner(xp, a.astype("float32"), b.astype("float32"))
+        return y.astype(a.dtype) if a.dtype == b.dtype else y
+    return xp.vecdot(a, b) if hasattr(xp, "vecdot") else (a * b).sum(axis=-1)
+
+
+@primitive(
+    linear=(0, 1),
+    arity=2,
+    cases=[
+        case((4,), (4,)),
+        case((3, 4), (4,)),
+        case((4, 3), (2, 4, 1), axis=-2),
+        case((0, 3), (3,)),
+        case((3, 0), (3, 0)),
+    ],
+)
+def vecdot(xp: Any, a: Any, b: Any, axis: int = -1) -> Any:
+    """Products of vectors: y = sum_i a[..., i] b[..., i] along `axis`, the other axes broadcast.
+
+    `axis` counts from the end, in either array. Raises ShapeError where the two differ in size.
+
+    >>> import gradengine as ge
+    >>> vecdot(ge.tensor([1.0, 2.0]), ge.tensor([3.0, 4.0])).item()
+    11.0
+    """
+    shortest = min(a.ndim, b.ndim)
+    if not -shortest <= axis < 0 and not (a.ndim == b.ndim and 0 <= axis < shortest):
+        raise AxisError(
+            hinted(
+                f"vecdot: axis {axis} of {tuple(a.shape)} and {tuple(b.shape)}",
+                f"axes count from the end here: {-shortest} to -1",
+            )
+        )
+    if a.shape[axis] != b.shape[axis]:
+        raise ShapeError(
+            hinted(
+                f"vecdot: {tuple(a.shape)} and {tuple(b.shape)} differ along axis {axis}: "
+                f"{a.shape[axis]} and {b.shape[axis]}",
+                "that axis is summed over and is not broadcast",
+            )
+        )
+    return inner(xp, xp.moveaxis(a, axis, -1), xp.moveaxis(b, axis, -1))
+
+
+@vecdot.adjoint(0)
+def _(g: Any, _y: Any, _a: Any, b: Any, axis: int) -> Any:
+    return expand_dims(g, axis=axis) * b
+
+
+@vecdot.adjoint(1)
+def _(g: Any, _y: Any, a: Any, _b: Any, axis: int) -> Any:
+    return expand_dims(g, axis=axis) * a
+
+
+def outer(a: Any, b: Any) -> Any:
+    """Outer product of two vectors: y[i, j] = a[i] b[j]; arrays of other ranks are flattened.
+
+    >>> import gradengine as ge
+    >>> outer(ge.tensor([1.0, 2.0]), ge.tensor([3.0, 4.0])).tolist()
+    [[3.0, 4.0], [6.0, 8.0]]
+    """
+    return multiply(reshape(a, (-1, 1)), reshape(b, (1, -1)))
