@@ -1,4 +1,4 @@
-"""Whether the tape records: no_grad, enable_grad, inference_mode, for one thread and context at a time.
+"""Whether the tape records: no_grad, enable_grad, inference_mode, each for one thread and context.
 
 Floor 1: imports nothing of gradengine.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, ClassVar
 
@@ -18,7 +18,7 @@ grad_enabled = _recording.get
 class _GradMode:
     """A context manager and decorator that switches recording, for this thread and context only.
 
-    A decorated generator or coroutine switches only while its own body runs.
+    A decorated generator or coroutine (or both in one) switches only while its own body runs.
     """
 
     mode: ClassVar[bool]
@@ -41,10 +41,17 @@ class _GradMode:
         if inspect.isgeneratorfunction(function):
 
             @functools.wraps(function)
-            def generator(*args: Any, **kwargs: Any) -> Iterator[Any]:
-                return _resumed(mode, function(*args, **kwargs))
+            def generator(*args: Any, **kwargs: Any) -> Any:
+                return (yield from _resumed(mode, function(*args, **kwargs)))
 
             return generator
+        if inspect.isasyncgenfunction(function):
+
+            @functools.wraps(function)
+            def stream(*args: Any, **kwargs: Any) -> Any:
+                return _streamed(mode, function(*args, **kwargs))
+
+            return stream
         if inspect.iscoroutinefunction(function):
 
             @functools.wraps(function)
@@ -75,10 +82,31 @@ def _resumed(mode: type[_GradMode], inner: Any) -> Iterator[Any]:
             sent = yield value
             step = functools.partial(inner.send, sent)
         except GeneratorExit:
-            inner.close()
+            with mode():
+                inner.close()
             raise
         except BaseException as error:
             step = functools.partial(inner.throw, error)
+
+
+async def _streamed(mode: type[_GradMode], inner: Any) -> AsyncIterator[Any]:
+    """`_resumed` for an asynchronous generator."""
+    step: Callable[[], Any] = inner.__anext__
+    while True:
+        try:
+            with mode():
+                value = await step()
+        except StopAsyncIteration:
+            return
+        try:
+            sent = yield value
+            step = functools.partial(inner.asend, sent)
+        except GeneratorExit:
+            with mode():
+                await inner.aclose()
+            raise
+        except BaseException as error:
+            step = functools.partial(inner.athrow, error)
 
 
 class no_grad(_GradMode):
