@@ -1,0 +1,194 @@
+"""Row-wise launches: softmax, log-softmax, softmax cross-entropy, layer norm and RMS norm.
+
+The last axis is the row. A row is kept in shared memory where it fits, so that every kernel reads and
+writes each element once; short rows get a warp each, long ones a block.
+
+Floor 1: stands on shapes.py, columns.py and kernels.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import ShapeError, hinted
+from . import shapes
+from .columns import column_sums
+from .kernels import backend, launch
+from .shapes import Array, Grid
+
+__all__ = ["norm_forward", "norm_vjp", "softmax_cross_entropy", "softmax_forward", "softmax_vjp"]
+
+
+# --- launch shapes --------------------------------------------------------------------------------
+
+
+def _matrix(name: str, x: Array) -> tuple[Array, int, int]:
+    """`x` contiguous, and its rows and columns; ShapeError for a scalar."""
+    if x.ndim == 0:
+        raise ShapeError(hinted(f"{name}: a scalar has no rows", "give it at least one axis"))
+    cols = x.shape[-1]
+    return (x if x.flags.c_contiguous else x.copy()), (x.size // cols if cols else 0), cols
+
+
+def _row_grid(rows: int, vectors: int, bytes_per_row: int) -> tuple[Grid, bool, int]:
+    """Launch shape, whether rows are kept in shared memory, and its bytes."""
+    limit = backend().shared_limit()
+    if vectors <= 128:
+        side = 8
+        while side > 1 and side * bytes_per_row > limit:
+            side //= 2
+        block = (32, side, 1)
+    else:
+        side = 1
+        block = (min(512, max(64, shapes.power_of_two(shapes.ceil_div(vectors, 4)))), 1, 1)
+    cached = side * bytes_per_row <= limit
+    grid = (shapes.blocks(rows, side), 1, 1)
+    return Grid(grid, block), cached, side * bytes_per_row if cached else 0
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else "false"
+
+
+# --- softmax --------------------------------------------------------------------------------------
+
+
+def softmax_forward(x: Array, *, log: bool = False) -> Array:
+    """softmax(x), or its logarithm, along the last axis."""
+    x, rows, cols = _matrix("softmax", x)
+    kind = shapes.c_type(x.dtype)
+    y = backend().empty(x.shape, x.dtype)
+    if x.size == 0:
+        return y
+    n = shapes.lanes(cols, x.dtype, x, y)
+    shape, cached, shared = _row_grid(rows, cols // n, cols * x.itemsize)
+    name = f"softmax_forward<{_flag(log)},{_flag(cached)},{n},{kind}>"
+    launch(name, shape.grid, shape.block, (x, y, np.int64(rows), np.uint32(cols)), shared)
+    return y
+
+
+def softmax_vjp(g: Array, y: Array, *, log: bool = False) -> Array:
+    """The cotangent of x from that of y = softmax_forward(x, log=log)."""
+    y, rows, cols = _matrix("softmax", y)
+    kind = shapes.one_dtype("softmax", y, g)
+    shapes.same_shape("softmax", y, g)
+    g = g if g.flags.c_contiguous else g.copy()
+    dx = backend().empty(y.shape, y.dtype)
+    if y.size == 0:
+        return dx
+    n = shapes.lanes(cols, y.dtype, y, g, dx)
+    shape, cached, shared = _row_grid(rows, cols // n, 2 * cols * y.itemsize)
+    name = f"softmax_vjp<{_flag(log)},{_flag(cached)},{n},{kind}>"
+    launch(name, shape.grid, shape.block, (y, g, dx, np.int64(rows), np.uint32(cols)), shared)
+    return dx
+
+
+def softmax_cross_entropy(
+    x: Array, target: Array, *, scale: float = 1.0, ignore_index: int = -100, inplace: bool = False
+) -> tuple[Array, Array]:
+    """(loss of each row, scale * d loss / dx) in one launch: one read, one write of the logits.
+
+    `target` are int64 classes of shape x.shape[:-1]; rows with `ignore_index` count nothing, a
+    class out of range gives a NaN loss. `inplace` writes the gradient over the logits. The losses
+    are in the accumulation dtype.
+    """
+    given = x
+    x, rows, cols = _matrix("softmax_cross_entropy", x)
+    kind = shapes.c_type(x.dtype)
+    if target.shape != x.shape[:-1] or target.dtype != np.int64:
+        raise ShapeError(
+            hinted(
+                f"softmax_cross_entropy: target {target.shape} {target.dtype} for logits {x.shape}",
+                f"give int64 classes of shape {x.shape[:-1]}",
+            )
+        )
+    target = target if target.flags.c_contiguous else target.copy()
+    wide = shapes.accumulator(x.dtype)
+    loss = backend().empty(x.shape[:-1], wide)
+    dx = x if inplace and x is given else backend().empty(x.shape, x.dtype)
+    if x.size == 0:
+        return backend().zeros(x.shape[:-1], wide), dx
+    n = shapes.lanes(cols, x.dtype, x, dx)
+    shape, cached, shared = _row_grid(rows, cols // n, cols * x.itemsize)
+    name = f"softmax_cross_entropy<{_flag(cached)},{n},{kind}>"
+    numbers = (np.int64(rows), np.uint32(cols), wide.type(scale), np.int64(ignore_index))
+    launch(name, shape.grid, shape.block, (x, target, loss, dx, *numbers), shared)
+    return loss, dx
+
+
+# --- layer norm and RMS norm ----------------------------------------------------------------------
+
+
+def norm_forward(
+    x: Array, weight: Array | None, bias: Array | None, *, epsilon: float, centered: bool = True
+) -> tuple[Array, Array | None, Array]:
+    """(y, mean, 1/std): layer norm over the last axis, or RMS norm (no mean) if not `centered`."""
+    x, rows, cols = _matrix("norm", x)
+    kind = shapes.one_dtype("norm", x, weight, bias)
+    _check_affine(cols, weight, bias)
+    wide = shapes.accumulator(x.dtype)
+    y = backend().empty(x.shape, x.dtype)
+    mean = backend().empty(x.shape[:-1], wide) if centered else None
+    rstd = backend().empty(x.shape[:-1], wide)
+    if x.size == 0:
+        return y, mean, rstd
+    n = shapes.lanes(cols, x.dtype, x, weight, bias, y)
+    shape, cached, shared = _row_grid(rows, cols // n, cols * x.itemsize)
+    name = f"norm_forward<{_flag(centered)},{_flag(cached)},{n},{kind}>"
+    numbers = (np.int64(rows), np.uint32(cols), wide.type(epsilon))
+    launch(name, shape.grid, shape.block, (x, weight, bias, y, mean, rstd, *numbers), shared)
+    return y, mean, rstd
+
+
+def _check_affine(cols: int, *parameters: Array | None) -> None:
+    for p in parameters:
+        if p is not None and (p.shape != (cols,) or not p.flags.c_contiguous):
+            raise ShapeError(
+                hinted(f"norm: weight or bias {p.shape} for rows of {cols}", "give it that size")
+            )
+
+
+def norm_vjp(
+    g: Array, x: Array, weight: Array | None, mean: Array | None, rstd: Array, *, affine: bool = True
+) -> tuple[Array, Array | None, Array | None]:
+    """(dx, dweight, dbias) in one read of x and g; the last two are None unless `affine`."""
+    x, rows, cols = _matrix("norm", x)
+    kind = shapes.one_dtype("norm", x, weight, g)
+    shapes.same_shape("norm", x, g)
+    g = g if g.flags.c_contiguous else g.copy()
+    dx = backend().empty(x.shape, x.dtype)
+    if x.size == 0:
+        zero = backend().zeros((2, cols), x.dtype)
+        return (dx, zero[0], zero[1]) if affine else (dx, None, None)
+    n = shapes.lanes(cols, x.dtype, x, weight, g, dx)
+    threads, per = norm_threads(cols // n, n)
+    grid = min(rows, backend().multiprocessors() * max(1, 1024 // threads))
+    wide = shapes.accumulator(x.dtype)
+    partial = backend().empty((1, grid, 2 * cols), wide) if affine else None
+    name = f"norm_vjp<{_flag(mean is not None)},{per},{n},{kind}>"
+    args = (x, weight, g, mean, rstd, dx, partial, np.int64(rows), np.uint32(cols))
+    launch(name, (grid, 1, 1), (threads, 1, 1), args)
+    if partial is None:
+        return dx, None, None
+    sums = column_sums(partial, x.dtype).reshape(2, cols)
+    return dx, sums[0], sums[1]
+
+
+NORM_PER: dict[int, Sequence[int]] = {1: (1, 2, 4), 2: (1, 2, 4), 4: (1, 2, 4), 8: (1, 2)}
+"""Vectors of columns a thread may keep, by vector width: at most 16 columns in registers."""
+
+
+def norm_threads(vectors: int, n: int) -> tuple[int, int]:
+    """Threads per block and vectors per thread of norm_vjp; 0 for rows beyond the registers."""
+    for per in NORM_PER[n]:
+        if vectors <= 512 * per:
+            return max(32, min(512, shapes.power_of_two(shapes.ceil_div(vectors, per)))), per
+    return 512, 0
+
+
+def norm_instances(dtype: Any) -> list[tuple[int, int]]:
+    """Every (vectors per thread, vector width) that `norm_vjp` may ask for."""
+    return [(per, n) for n in sorted({1, shapes.width(dtype)}) for per in (0, *NORM_PER[n])]

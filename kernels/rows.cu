@@ -1,0 +1,303 @@
+// rows.cu: kernels that work on the rows of a matrix: softmax, log-softmax, softmax cross-entropy, layer
+// norm, RMS norm, sums of rows. Each row is read once: it is kept in dynamic shared memory between the
+// passes (CACHED) unless it is too long for it, when the passes read it again. N is the vector, 16 bytes
+// or one element where rows do not start on 16-byte boundaries. Rows are shared out as reduce.cuh says.
+#include "reduce.cuh"
+using namespace ge;
+
+namespace ge {
+
+// One row, kept or read again. Threads only ever look at what they wrote, so no barrier is needed.
+template <class T, int N, bool CACHED> struct Row {
+  const T* data;
+  vec<T, N>* kept;
+  GE_D vec<T, N> first(u32 v) const {
+    const vec<T, N> value = read<T, N>(data, v);
+    if (CACHED) kept[v] = value;
+    return value;
+  }
+  GE_D vec<T, N> again(u32 v) const { return CACHED ? kept[v] : read<T, N>(data, v); }
+};
+
+// where this thread's row is kept, `slots` rows per row of the block
+template <class V> GE_D V* kept_row(V* base, u32 vectors, u32 slots = 1, u32 slot = 0) {
+  return base + (threadIdx.y * slots + slot) * vectors;
+}
+
+// The softmax pair of a vector of values joined to `pair`: one exponential per value and one for both.
+template <class M, class T, int N>
+GE_D SoftmaxPair<scalar<M>> absorb(SoftmaxPair<scalar<M>> pair, const vec<T, N>& values) {
+  using A = scalar<M>;
+  A m = pair.m;
+#pragma unroll
+  for (int k = 0; k < N; ++k) { const A x = load(values.v[k]); m = x > m || x != x ? x : m; }
+  A s = pair.s * M::exp(pair.m - m);
+#pragma unroll
+  for (int k = 0; k < N; ++k) s += M::exp(load(values.v[k]) - m);
+  return SoftmaxPair<A>{m, s};
+}
+
+template <class M, class T, int N, bool CACHED>
+GE_D SoftmaxPair<scalar<M>> softmax_pair(const Row<T, N, CACHED>& row, u32 vectors,
+                                         SoftmaxPair<scalar<M>>* slots) {
+  using A = scalar<M>;
+  SoftmaxPair<A> pair{lowest<A>(), A(0)};
+  for (u32 v = threadIdx.x; v < vectors; v += blockDim.x) pair = absorb<M, T, N>(pair, row.first(v));
+  return row_join<M>(pair, slots);
+}
+
+}  // namespace ge
+
+// --- softmax -----------------------------------------------------------------------------------------------
+// y = exp(x - m) / s, or with LOG x - m - log s
+template <bool LOG, bool CACHED, int N, class T>
+__global__ void __launch_bounds__(512) softmax_forward(const T* __restrict__ x, T* __restrict__ y, i64 rows, u32 cols) {
+  using M = math<T>;
+  using A = scalar<M>;
+  __shared__ SoftmaxPair<A> slots[32];
+  typedef vec<T, N> V;
+  GE_DYNAMIC_SHARED(V, dynamic);
+  const u32 vectors = cols / N;
+  for (i64 r = first_row(); r < rows; r += row_stride()) {
+    const Row<T, N, CACHED> row{x + r * cols, kept_row(dynamic, vectors)};
+    const SoftmaxPair<A> pair = softmax_pair<M>(row, vectors, slots);
+    const A scale = M::divide(A(1), pair.s), shift = pair.m + M::log(pair.s);
+    for (u32 v = threadIdx.x; v < vectors; v += blockDim.x) {
+      V a = row.again(v);
+#pragma unroll
+      for (int k = 0; k < N; ++k) {
+        const A value = load(a.v[k]);
+        a.v[k] = store<T>(LOG ? value - shift : M::exp(value - pair.m) * scale);
+      }
+      write<T, N>(y + r * cols, v, a);
+    }
+  }
+}
+
+// dx = y (g - sum g y), or with LOG g - exp(y) sum g
+template <bool LOG, bool CACHED, int N, class T>
+__global__ void __launch_bounds__(512) softmax_vjp(const T* __restrict__ y, const T* __restrict__ g, T* __restrict__ dx,
+                                                   i64 rows, u32 cols) {
+  using M = math<T>;
+  using A = scalar<M>;
+  __shared__ A slots[32];
+  typedef vec<T, N> V;
+  GE_DYNAMIC_SHARED(V, dynamic);
+  const u32 vectors = cols / N;
+  for (i64 r = first_row(); r < rows; r += row_stride()) {
+    const Row<T, N, CACHED> value{y + r * cols, kept_row(dynamic, vectors, 2, 0)};
+    const Row<T, N, CACHED> up{g + r * cols, kept_row(dynamic, vectors, 2, 1)};
+    A sum = A(0);
+    for (u32 v = threadIdx.x; v < vectors; v += blockDim.x) {
+      const V b = up.first(v), a = value.first(v);
+#pragma unroll
+      for (int k = 0; k < N; ++k) sum += LOG ? load(b.v[k]) : load(b.v[k]) * load(a.v[k]);
+    }
+    sum = row_sum(sum, slots);
+    for (u32 v = threadIdx.x; v < vectors; v += blockDim.x) {
+      V a = value.again(v);
+      const V b = up.again(v);
+#pragma unroll
+      for (int k = 0; k < N; ++k) {
+        const A p = load(a.v[k]), q = load(b.v[k]);
+        a.v[k] = store<T>(LOG ? q - M::exp(p) * sum : p * (q - sum));
+      }
+      write<T, N>(dx + r * cols, v, a);
+    }
+  }
+}
+
+// --- softmax cross-entropy -----------------------------------------------------------------------------------
+// loss = log sum exp(x) - x[target] and dx = scale (softmax(x) - onehot(target)) in one read and one write;
+// a row whose target is ignore_index gives zeros, one whose target is out of range a NaN loss. dx may be x
+// itself: a thread writes what it has read.
+template <bool CACHED, int N, class T>
+__global__ void __launch_bounds__(512) softmax_cross_entropy(const T* x, const i64* __restrict__ target,
+                                                             accumulate<T>* __restrict__ loss, T* dx, i64 rows, u32 cols,
+                                                             accumulate<T> scale, i64 ignore_index) {
+  using M = math<T>;
+  using A = scalar<M>;
+  __shared__ SoftmaxPair<A> slots[32];
+  typedef vec<T, N> V;
+  GE_DYNAMIC_SHARED(V, dynamic);
+  const u32 vectors = cols / N;
+  for (i64 r = first_row(); r < rows; r += row_stride()) {
+    const i64 label = target[r];
+    const bool counts = label != ignore_index;
+    // read before any thread of the row may overwrite it: the barriers of the reduction lie between
+    A chosen = A(0);
+    if (counts && threadIdx.x == 0)
+      chosen = label >= 0 && label < cols ? load(x[r * cols + label]) : not_a_number<A>();
+    const Row<T, N, CACHED> row{x + r * cols, kept_row(dynamic, vectors)};
+    const SoftmaxPair<A> pair = softmax_pair<M>(row, vectors, slots);
+    const A normaliser = pair.m + M::log(pair.s), factor = M::divide(scale, pair.s);
+    if (threadIdx.x == 0) loss[r] = counts ? normaliser - chosen : A(0);
+    for (u32 v = threadIdx.x; v < vectors; v += blockDim.x) {
+      V a = row.again(v);
+#pragma unroll
+      for (int k = 0; k < N; ++k) {
+        const A p = M::exp(load(a.v[k]) - pair.m) * factor;
+        a.v[k] = store<T>(!counts ? A(0) : i64(v) * N + k == label ? p - scale : p);
+      }
+      write<T, N>(dx + r * cols, v, a);
+    }
+  }
+}
+
+// --- layer norm and RMS norm -----------------------------------------------------------------------------------
+// CENTERED: y = (x - mean) rstd w + b, else y = x rstd w; w and b may be null. The variance is summed
+// about the mean, in a second pass over the kept row.
+template <bool CENTERED, bool CACHED, int N, class T>
+__global__ void __launch_bounds__(512) norm_forward(const T* __restrict__ x, const T* __restrict__ weight,
+                                                    const T* __restrict__ bias, T* __restrict__ y,
+                                                    accumulate<T>* __restrict__ mean, accumulate<T>* __restrict__ rstd,
+                                                    i64 rows, u32 cols, accumulate<T> epsilon) {
+  using M = math<accumulate<T>>;
+  using A = scalar<M>;
+  __shared__ A slots[32];
+  typedef vec<T, N> V;
+  GE_DYNAMIC_SHARED(V, dynamic);
+  const u32 vectors = cols / N;
+  const A share = A(1) / A(cols);
+  for (i64 r = first_row(); r < rows; r += row_stride()) {
+    const Row<T, N, CACHED> row{x + r * cols, kept_row(dynamic, vectors)};
+    A total = A(0);
+    for (u32 v = threadIdx.x; v < vectors; v += blockDim.x) {
+      const V a = row.first(v);
+#pragma unroll
+      for (int k = 0; k < N; ++k) total += CENTERED ? load(a.v[k]) : load(a.v[k]) * load(a.v[k]);
+    }
+    total = row_sum(total, slots) * share;
+    const A center = CENTERED ? total : A(0);
+    if (CENTERED) {
+      total = A(0);
+      for (u32 v = threadIdx.x; v < vectors; v += blockDim.x) {
+        const V a = row.again(v);
+#pragma unroll
+        for (int k = 0; k < N; ++k) { const A d = load(a.v[k]) - center; total += d * d; }
+      }
+      total = row_sum(total, slots) * share;
+    }
+    const A inverse = A(1) / M::sqrt(total + epsilon);
+    for (u32 v = threadIdx.x; v < vectors; v += blockDim.x) {
+      V a = row.again(v), w, b;
+      if (weight) w = read<T, N>(weight, v);
+      if (bias) b = read<T, N>(bias, v);
+#pragma unroll
+      for (int k = 0; k < N; ++k) {
+        A value = (load(a.v[k]) - center) * inverse;
+        if (weight) value *= load(w.v[k]);
+        if (bias) value += load(b.v[k]);
+        a.v[k] = store<T>(value);
+      }
+      write<T, N>(y + r * cols, v, a);
+    }
+    if (threadIdx.x == 0) {
+      if (CENTERED) mean[r] = center;
+      rstd[r] = inverse;
+    }
+  }
+}
+
+// dx, and this block's share of dw and db, in one read of x and g. A thread keeps the same PER vectors of
+// columns for every row, so dw and db gather in registers; they end in partial[block][2][cols], which the
+// column sums of columns.cu finish: deterministic, no atomics. With PER = 0, for rows longer than the
+// registers, the shares gather in `partial` itself, which only this thread touches.
+template <bool CENTERED, int PER, int N, class T>
+__global__ void __launch_bounds__(512) norm_vjp(const T* __restrict__ x, const T* __restrict__ weight,
+                                                const T* __restrict__ g, const accumulate<T>* __restrict__ mean,
+                                                const accumulate<T>* __restrict__ rstd, T* __restrict__ dx,
+                                                accumulate<T>* __restrict__ partial, i64 rows, u32 cols) {
+  using A = accumulate<T>;
+  typedef vec<T, N> V;
+  __shared__ A slots[32];
+  constexpr int KEEP = PER ? PER : 1;
+  const u32 vectors = cols / N;
+  const A share = A(1) / A(cols);
+  const u32 turns = PER ? PER : (vectors + blockDim.x - 1) / blockDim.x;
+  A dw[KEEP * N], db[KEEP * N];
+#pragma unroll
+  for (int k = 0; k < KEEP * N; ++k) dw[k] = db[k] = A(0);
+  A* dw_out = partial ? partial + i64(blockIdx.x) * 2 * cols : nullptr;
+  A* db_out = partial ? dw_out + cols : nullptr;
+  for (i64 r = blockIdx.x; r < rows; r += gridDim.x) {
+    const A center = CENTERED ? mean[r] : A(0), inverse = rstd[r];
+    const T *x_row = x + r * cols, *g_row = g + r * cols;
+    V a[KEEP], b[KEEP];
+    A plain = A(0), along = A(0);  // sums of g w and of g w x_hat
+#pragma unroll
+    for (u32 j = 0; j < turns; ++j) {
+      const u32 v = threadIdx.x + j * blockDim.x, keep = PER ? j : 0;
+      if (v >= vectors) continue;
+      a[keep] = read<T, N>(x_row, v);
+      b[keep] = read<T, N>(g_row, v);
+      V w;
+      if (weight) w = read<T, N>(weight, v);
+#pragma unroll
+      for (int k = 0; k < N; ++k) {
+        const A hat = (load(a[keep].v[k]) - center) * inverse, up = load(b[keep].v[k]);
+        const A scaled = weight ? up * load(w.v[k]) : up;
+        plain += scaled;
+        along += scaled * hat;
+        if (PER) {
+          dw[keep * N + k] += up * hat;
+          db[keep * N + k] += up;
+        } else if (partial) {
+          const bool first = r == blockIdx.x;
+          dw_out[v * N + k] = (first ? A(0) : dw_out[v * N + k]) + up * hat;
+          db_out[v * N + k] = (first ? A(0) : db_out[v * N + k]) + up;
+        }
+      }
+    }
+    if (CENTERED) plain = row_sum(plain, slots) * share;
+    along = row_sum(along, slots) * share;
+#pragma unroll
+    for (u32 j = 0; j < turns; ++j) {
+      const u32 v = threadIdx.x + j * blockDim.x, keep = PER ? j : 0;
+      if (v >= vectors) continue;
+      if (!PER) { a[0] = read<T, N>(x_row, v); b[0] = read<T, N>(g_row, v); }
+      V w, out;
+      if (weight) w = read<T, N>(weight, v);
+#pragma unroll
+      for (int k = 0; k < N; ++k) {
+        const A hat = (load(a[keep].v[k]) - center) * inverse, up = load(b[keep].v[k]);
+        const A scaled = weight ? up * load(w.v[k]) : up;
+        out.v[k] = store<T>(inverse * (scaled - (CENTERED ? plain : A(0)) - hat * along));
+      }
+      write<T, N>(dx + r * cols, v, out);
+    }
+  }
+  if (PER && partial) {
+#pragma unroll
+    for (int j = 0; j < KEEP; ++j) {
+      const u32 v = threadIdx.x + j * blockDim.x;
+      if (v >= vectors) continue;
+#pragma unroll
+      for (int k = 0; k < N; ++k) {
+        dw_out[v * N + k] = dw[j * N + k];
+        db_out[v * N + k] = db[j * N + k];
+      }
+    }
+  }
+}
+
+// --- sums of rows ------------------------------------------------------------------------------------------------
+// out[row, piece] = sum of the row's piece, squared first with SQUARED. A long row is cut into gridDim.y
+// pieces of `length` columns, whose sums a second launch adds: deterministic.
+template <bool SQUARED, int N, class T, class Out>
+__global__ void __launch_bounds__(512) row_sums(const T* __restrict__ x, Out* __restrict__ out, i64 rows, i64 cols,
+                                                i64 length) {
+  using A = accumulate<T>;
+  __shared__ A slots[32];
+  const i64 begin = i64(blockIdx.y) * length, end = begin + length < cols ? begin + length : cols;
+  for (i64 r = first_row(); r < rows; r += row_stride()) {
+    A total = A(0);
+    for (i64 c = begin + threadIdx.x * N; c < end; c += blockDim.x * N) {
+      const vec<T, N> a = read(reinterpret_cast<const vec<T, N>*>(x + r * cols + c));
+#pragma unroll
+      for (int k = 0; k < N; ++k) { const A v = load(a.v[k]); total += SQUARED ? v * v : v; }
+    }
+    total = row_sum(total, slots);
+    if (threadIdx.x == 0) out[r * gridDim.y + blockIdx.y] = convert<Out, A>(total);
+  }
+}
