@@ -1,3 +1,45 @@
+# --- elementwise (provisional block: its author replaces it) ---
+from .arithmetic import abs as abs
+from .arithmetic import add as add
+from .arithmetic import divide as divide
+from .arithmetic import floor_divide as floor_divide
+from .arithmetic import maximum as maximum
+from .arithmetic import minimum as minimum
+from .arithmetic import multiply as multiply
+from .arithmetic import negative as negative
+from .arithmetic import positive as positive
+from .arithmetic import pow as pow
+from .arithmetic import remainder as remainder
+from .arithmetic import square as square
+from .arithmetic import subtract as subtract
+from .elementary import cos as cos
+from .elementary import exp as exp
+from .elementary import log as log
+from .elementary import sin as sin
+from .elementary import sqrt as sqrt
+from .elementary import tanh as tanh
+from .elementary import where as where
+from .logic import bitwise_and as bitwise_and
+from .logic import bitwise_invert as bitwise_invert
+from .logic import bitwise_left_shift as bitwise_left_shift
+from .logic import bitwise_or as bitwise_or
+from .logic import bitwise_right_shift as bitwise_right_shift
+from .logic import bitwise_xor as bitwise_xor
+from .logic import equal as equal
+from .logic import greater as greater
+from .logic import greater_equal as greater_equal
+from .logic import isfinite as isfinite
+from .logic import isinf as isinf
+from .logic import isnan as isnan
+from .logic import less as less
+from .logic import less_equal as less_equal
+from .logic import logical_and as logical_and
+from .logic import logical_not as logical_not
+from .logic import logical_or as logical_or
+from .logic import not_equal as not_equal
+from .activations import relu as relu
+from .activations import sigmoid as sigmoid
+
 
 # --- shape ---
 # --- indexing ---
@@ -60,3 +102,31 @@ from .shape import roll as roll
 from .shape import squeeze as squeeze
 from .shape import swapaxes as swapaxes
 from .shape import transpose as transpose
+
+# --- noise ---
+from .noise import dropout as dropout
+
+# --- transfer ---
+from .transfer import to_device as to_device
+
+# --- reductions ---
+from .reductions import all as all
+from .reductions import amax as amax
+from .reductions import amin as amin
+from .reductions import any as any
+from .reductions import argmax as argmax
+from .reductions import argmin as argmin
+from .reductions import count_nonzero as count_nonzero
+from .reductions import max as max
+from .reductions import mean as mean
+from .reductions import min as min
+from .reductions import prod as prod
+from .reductions import std as std
+from .reductions import sum as sum
+from .reductions import var as var
+
+# --- cumulative ---
+from .cumulative import cumprod as cumprod
+from .cumulative import cumsum as cumsum
+from .cumulative import cumulative_prod as cumulative_prod
+from .cumulative import cumulative_sum as cumulative_sum

@@ -35,3 +35,20 @@ divide = pointwise(
     kernel="Divide",
     doc="a / b.",
 )
+pow = pointwise(
+    "pow", forward="power",
+    partials=(lambda _y, a, b: b * a ** (b - 1), lambda y, a, _b: y * log_of(a)),
+    strict=True, sample=real(0.5, 2), doc="a ** b.",
+)
+remainder = pointwise("remainder", forward="remainder", arity=2, differentiable=False)
+floor_divide = pointwise("floor_divide", forward="floor_divide", arity=2, differentiable=False)
+maximum = pointwise("maximum", forward="maximum", partials=(lambda _y, a, b: (a > b) + 0.5 * (a == b), lambda _y, a, b: (b > a) + 0.5 * (a == b)), strict=True)
+minimum = pointwise("minimum", forward="minimum", partials=(lambda _y, a, b: (a < b) + 0.5 * (a == b), lambda _y, a, b: (b < a) + 0.5 * (a == b)), strict=True)
+abs = pointwise("abs", forward="abs", partial=lambda _y, x: (x > 0) * 1.0 - (x < 0) * 1.0)
+square = pointwise("square", forward="square", partial=lambda _y, x: 2 * x)
+
+
+def log_of(a):
+    from .elementary import log
+
+    return log(a)
