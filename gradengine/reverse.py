@@ -10,7 +10,6 @@ Floor 3: stands on tape.py and op.py.
 from __future__ import annotations
 
 import threading
-import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +20,8 @@ from .tape import (
     Node,
     Traced,
     constant,
+    enable_grad,
+    grad_enabled,
     is_sole_owner,
     pullback,
     reachable,
@@ -107,30 +108,52 @@ def backward(
     arrived = pullback(nodes, seeds, keep=keep, graph=create_graph, targets=targets)
     del seeds
     plain = tensors[0].plain
+    hooks = [h for node in arrived if node.extras for h in node.extras.get("accumulated", ())]
+    sums: list[tuple[Node, Any, Any, bool]] = []
     with _accumulating:
-        while arrived:
+        while arrived:  # first everything that can fail, then the assignments
             node, g = arrived.popitem()
-            holder = g if create_graph else constant(plain, as_array(g))
+            holder = constant(plain, as_array(g.array if create_graph else g))
+            if create_graph:
+                holder.node = g.node
             del g
-            _accumulate(node, holder, create_graph)
+            sums.append((node, *_sum_for(node, holder)))
+        for node, before, g, add in sums:
+            if before is None:
+                _set_grad(node, g)
+            elif add:
+                before.array += g.array
+            else:
+                before.array = g.array
+    for hook in hooks:
+        hook()
 
 
-def _accumulate(node: Node, g: Any, graph: bool) -> None:
-    """Add `g` to a node's gradient; the gradient's memory belongs to it alone."""
+def _sum_for(node: Node, g: Any) -> tuple[Any, Any, bool]:
+    """What a node's gradient becomes: (the old one if it lives on, the new, whether that is added).
+
+    The memory of a gradient belongs to it alone.
+    """
+    if not is_sole_owner(g):
+        g.array = g.array.copy()
     before = node.grad if isinstance(node, Leaf) else (node.extras or {}).get("grad")
     if before is None:
-        if not graph and not is_sole_owner(g):
-            g.array = g.array.copy()
-        _set_grad(node, g)
-    elif graph or before.node is not None:
-        _set_grad(node, before + g)
-    elif is_sole_owner(before):
-        before.array += g.array
-    else:
-        before.array = before.array + g.array
-    after = (node.extras or {}).get("accumulated", ())
-    for hook in tuple(after):
-        hook()
+        return None, g, False
+    if before.array.shape != g.array.shape:
+        raise ShapeError(
+            hinted(
+                f"backward: .grad has shape {tuple(before.array.shape)}, the gradient to be added "
+                f"{tuple(g.array.shape)}",
+                "the tensor's data was replaced: set .grad = None before the backward pass",
+            )
+        )
+    if before.node is not None or g.node is not None:
+        with enable_grad():
+            return None, before + g, False
+    if is_sole_owner(before) and before.array.dtype == g.array.dtype:
+        return before, g, True
+    g.array = before.array + g.array
+    return before, g, False
 
 
 def _set_grad(node: Node, g: Any) -> None:
@@ -144,21 +167,8 @@ def _set_grad(node: Node, g: Any) -> None:
 
 def retain_grad(node: Node) -> None:
     """Keep the gradient that passes an intermediate node, after its hooks have seen it."""
-    if isinstance(node, Leaf) or "retain" in (node.extras or {}):
-        return
-
-    this = weakref.ref(node)  # the hook lives in the node: a strong reference would be a cycle
-
-    def keep(g: Any) -> None:
-        alive = this()
-        if alive is None:
-            return
-        before = (alive.extras or {}).get("grad")
-        if g.node is None:
-            g = constant(g.plain, g.array.copy())
-        _set_grad(alive, g if before is None else before + g)
-
-    node.add_hook("retain", keep)
+    if not isinstance(node, Leaf):
+        node.extras = {**(node.extras or {}), "retain": True}
 
 
 # --- as values ---
@@ -181,13 +191,13 @@ def gradients(
     """
     level = max((x.level for x in (*outputs, *cotangents) if isinstance(x, Traced)), default=0)
     if level:
-        return _dual_gradients(level, outputs, inputs, cotangents, name)
+        return _dual_gradients(level, outputs, inputs, cotangents, create_graph, name)
     targets = [_target(x, name, i) for i, x in enumerate(inputs)]
     live = [(y, c) for y, c in zip(outputs, cotangents, strict=True) if _differentiable(y)]
     nodes = [y.node for y, _ in live]
     if create_graph is None:
         traced = any(isinstance(c, Traced) and c.node is not None for _, c in live)
-        create_graph = traced or _reaches_beyond(nodes, targets)
+        create_graph = grad_enabled() and (traced or _reaches_beyond(nodes, targets))
     keep = create_graph if retain_graph is None else retain_graph
     seeds = [seed(y, c, name, create_graph) for y, c in live]
     arrived = pullback(nodes, seeds, keep=keep, graph=create_graph, targets=targets)
@@ -229,7 +239,12 @@ def _reaches_beyond(nodes: Sequence[Node], targets: Sequence[Node]) -> bool:
 
 
 def _dual_gradients(
-    level: int, outputs: Sequence[Any], inputs: Sequence[Any], cotangents: Sequence[Any], name: str
+    level: int,
+    outputs: Sequence[Any],
+    inputs: Sequence[Any],
+    cotangents: Sequence[Any],
+    graph: bool | None,
+    name: str,
 ) -> list[Any]:
     """Gradients of outputs that carry a tangent: d(J'c) = J'(dc) + (dJ)'c, and (dJ)'c = d<dy, c>."""
     primals, tangents, seeds, bends = [], [], [], []
@@ -249,8 +264,10 @@ def _dual_gradients(
         if dq is not None:
             tangents.append(p)
             bends.append(dq)
-    first = gradients(primals, inputs, seeds, retain_graph=True, create_graph=True, name=name)
-    second = gradients(tangents, inputs, bends, retain_graph=True, create_graph=True, name=name)
+    first, second = (
+        gradients(ys, inputs, cs, retain_graph=True, create_graph=graph, name=name)
+        for ys, cs in ((primals, seeds), (tangents, bends))
+    )
     return [
         g if t is None else join(zero_if_none(g, x), t)
         for g, t, x in zip(first, second, inputs, strict=True)

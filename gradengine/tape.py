@@ -16,11 +16,12 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple
 
 from . import guard
-from .device import Array, quiet
+from .device import Array, as_array, quiet
 from .errors import GraphError, hinted
 from .guard import exposed
 from .modes import enable_grad as enable_grad
@@ -126,6 +127,7 @@ class Freed:
 
 
 FREED: Any = Freed()
+AS_IT_IS: Any = nullcontext()
 
 
 class Pick:
@@ -219,13 +221,15 @@ def pullback(
     newest = max((node.tick for node in roots), default=0)
     for node, g in zip(roots, cotangents, strict=True):
         _send(pending, heap, node, g)
-    with quiet():
+    with quiet(), enable_grad() if graph else AS_IT_IS:
         while heap:
             node, g, _ = pending.pop(-heappop(heap))
             if useful is not None and node.tick <= newest and node not in useful:
                 continue
             if node.extras is not None:
                 g = _before(node, g)
+                if "retain" in node.extras:
+                    arrived[node] = g
             if node.op is None or (useful is not None and useful.get(node)):
                 arrived[node] = g
                 if node.op is None:
@@ -299,15 +303,13 @@ def _before(node: Node, g: Any) -> Any:
     extras = node.extras or {}
     for hook in tuple(extras.get("tensor", ())):
         g = _hooked(hook, g)
-    for hook in tuple(extras.get("retain", ())):
-        _hooked(hook, g)
     return g
 
 
 def _hooked(hook: Hook, g: Any) -> Any:
     """Hooks see tensors; in a pass over raw arrays they are wrapped for the call."""
     raw = not isinstance(g, (Traced, list))
-    result = hook(constant(Traced.plain, g) if raw else g)
+    result = hook(constant(Traced.plain, as_array(g)) if raw else g)
     if result is None:
         return g
     if raw and isinstance(result, Traced):
@@ -325,7 +327,7 @@ def _hooked(hook: Hook, g: Any) -> Any:
 def _node_hooks(pairs: list[Any], g: Any, hooks: list[Any]) -> list[tuple[Node | None, Any]]:
     raw = not isinstance(g, Traced)
     wrap: Callable[[Any], Any] = (
-        (lambda x: x if x is None or isinstance(x, list) else constant(Traced.plain, x))
+        (lambda x: x if x is None or isinstance(x, list) else constant(Traced.plain, as_array(x)))
         if raw
         else (lambda x: x)
     )
@@ -349,13 +351,20 @@ def _freed(node: Node) -> GraphError:
 
 
 def leading_to(roots: Iterable[Node], targets: Iterable[Node]) -> dict[Node, bool]:
-    """The nodes on a path from the roots back to a target: node -> whether it is a target."""
+    """The nodes on a path from the roots back to a target: node -> whether it is a target.
+
+    A freed node has forgotten where it came from; if it is younger than a target it may lead
+    there, so it is on the path, and a pass that reaches it raises instead of leaving it out.
+    """
     wanted = set(targets)
+    oldest = min((node.tick for node in wanted), default=0)
     found: dict[Node, bool] = {}
     for node in sorted(reachable(roots), key=lambda n: n.tick):
         if node in wanted:
             found[node] = True
-        elif any(parent in found for parent in node.inputs):
+        elif any(parent in found for parent in node.inputs) or (
+            node.saved is FREED and node.tick > oldest
+        ):
             found[node] = False
     return found
 
