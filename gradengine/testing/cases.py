@@ -1,0 +1,231 @@
+"""Test inputs of every op, made from what its row says: domains for rows, cases for primitives.
+
+An elementwise row is tried on every kind of shape and memory layout (0-d, empty, transposed,
+every second element, negative strides, broadcast views) and, with two inputs, on every kind of
+broadcasting. A primitive is tried on its own cases, each also strided and reversed. The same op
+always gets the same numbers.
+
+Floor 6: stands on op.py, device.py and dtypes.py.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..device import is_array, move, namespace
+from ..dtypes import as_dtype, is_inexact
+from ..op import Domain, Draw, Op, registry
+from ..tape import Traced
+
+Array = Any
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+SCALAR = "a Python scalar"  # stands among shapes
+
+PAIRS: tuple[tuple[Any, Any], ...] = (
+    ((3, 1), (1, 4)),
+    ((2, 3), (3,)),
+    ((3,), (2, 3)),
+    ((), (2, 3)),
+    ((2, 3), ()),
+    ((1, 1, 1), (2,)),
+    ((2, 1), (0,)),
+    ((2, 3), SCALAR),
+    (SCALAR, (2, 3)),
+)
+TRIPLES: tuple[tuple[Any, Any, Any], ...] = (
+    ((2, 3), (3,), ()),
+    ((), (2, 1), (3,)),
+    ((1, 1, 1), (2,), (1, 3, 1)),
+    ((2, 3), SCALAR, SCALAR),
+    ((2, 3), SCALAR, (3,)),
+)
+
+
+# --- what people call ---
+
+
+def cases(
+    op: Any, dtype: Any = "float64", device: str = "cpu", broadcast: bool = True
+) -> Iterator[Arguments]:
+    """The calls that test an op: (args, params) to be used as `op(*args, **params)`.
+
+    `op` is a public function made by `pointwise` or `primitive`, its name in the registry, or an
+    `Op`. Float inputs have `dtype` and live on `device`; `broadcast=False` leaves out the calls
+    whose inputs differ in shape.
+
+    >>> import gradengine as ge
+    >>> [args[0].shape for args, params in cases(ge.tanh)][:4]
+    [(), (3,), (2, 3), (0, 3)]
+    """
+    op = op_of(op)
+    source = _Source(op.name, as_dtype(dtype), device)
+    if op.domain is not None:
+        yield from _row_cases(op, source, broadcast)
+    yield from _own_cases(op, source)
+
+
+def op_cases(**options: Any) -> Iterator[tuple[Op, tuple[Any, ...], dict[str, Any]]]:
+    """The calls of `cases` for every op in the registry: (op, args, params)."""
+    for op in tuple(registry.values()):
+        for args, params in cases(op, **options):
+            yield op, args, params
+
+
+def op_of(op: Any) -> Op:
+    """The `Op` behind a public function or a name."""
+    found = registry[op] if isinstance(op, str) else getattr(op, "op", op)
+    if not isinstance(found, Op):
+        raise TypeError(f"cases: {op!r} was made neither by pointwise() nor by @primitive")
+    return found
+
+
+def describe_call(args: Sequence[Any], params: dict[str, Any]) -> str:
+    """A call in a few words, for test ids and reports.
+
+    >>> describe_call((np.zeros((2, 3)), 1.5), {"axis": 0})
+    '(2,3), 1.5, axis=0'
+    """
+    return ", ".join([*map(_short, args), *(f"{k}={_short(v)}" for k, v in params.items())])
+
+
+def _short(x: Any) -> str:
+    if is_array(x) or isinstance(x, Traced):
+        return str(tuple(x.shape)).replace(" ", "")
+    return repr(x)
+
+
+# --- rows: shapes and layouts ---
+
+
+def _row_cases(op: Op, source: _Source, broadcast: bool) -> Iterator[Arguments]:
+    count = op.arity or 1
+    domain = op.domain
+    domains: list[Domain] = list(domain) if isinstance(domain, tuple) else [domain] * count
+    for shape in ((), (3,), (2, 3), (0, 3)):
+        yield tuple(source.draw([shape] * count, domains)), {}
+    for layout in (_transposed, _second, _reversed):
+        plain = source.draw([layout.shape] * count, domains)
+        yield tuple(layout(x) for x in plain), {}
+    yield tuple(_broadcast_view(x) for x in source.draw([(3,)] * count, domains)), {}
+    if broadcast:
+        groups = {2: PAIRS, 3: TRIPLES}.get(count, ())
+        for shapes in groups:
+            yield tuple(source.draw(shapes, domains)), {}
+
+
+class _Layout:
+    """A way to show the elements of an array of `shape` that is not contiguous."""
+
+    def __init__(self, shape: tuple[int, ...], view: Any) -> None:
+        self.shape, self.view = shape, view
+
+    def __call__(self, x: Array) -> Array:
+        return self.view(x)
+
+
+_transposed = _Layout((3, 2), lambda x: x.T)
+_second = _Layout((3, 6), lambda x: x[:, ::2])
+_reversed = _Layout((2, 3), lambda x: x[::-1, ::-1])
+
+
+def _broadcast_view(x: Array) -> Array:
+    """x of shape (3,) shown as (2, 3) with a stride of 0."""
+    return namespace(x).broadcast_to(x, (2, 3))
+
+
+# --- primitives: their own cases, in three layouts ---
+
+
+def _own_cases(op: Op, source: _Source) -> Iterator[Arguments]:
+    for case in op.cases:
+        yield tuple(source.given(case.inputs)), dict(case.params)
+        floats = source.given(case.inputs)
+        strided = [_strided(x) for x in floats]
+        backward = [_backward(x) for x in floats]
+        if any(a is not b for a, b in zip(floats, strided, strict=True)):
+            yield tuple(strided), dict(case.params)
+            yield tuple(backward), dict(case.params)
+
+
+def _has_layouts(x: Any) -> bool:
+    return is_array(x) and is_inexact(x.dtype) and x.ndim > 0 and x.size > 0
+
+
+def _strided(x: Any) -> Any:
+    """The same values in every second place of a column-major array."""
+    if not _has_layouts(x):
+        return x
+    wide = x.T.repeat(2, axis=-1).T
+    return wide.copy(order="F")[::2]
+
+
+def _backward(x: Any) -> Any:
+    """The same values with every stride negative."""
+    if not _has_layouts(x):
+        return x
+    turn = (slice(None, None, -1),) * x.ndim
+    return x[turn].copy()[turn]
+
+
+# --- numbers ---
+
+
+class _Source:
+    """Draws arrays; seeded by the op's name, so that a test means the same on every machine."""
+
+    def __init__(self, name: str, dtype: Any, device: str) -> None:
+        self.random = np.random.default_rng(zlib.crc32(name.encode()))
+        self.dtype, self.device = dtype, device
+
+    def given(self, inputs: Sequence[Any]) -> list[Any]:
+        """The inputs of a case: shapes and Draws become arrays, arrays take the dtype asked for."""
+        draws = [Draw(x) if isinstance(x, tuple) else x for x in inputs]
+        places = [i for i, x in enumerate(draws) if isinstance(x, Draw)]
+        found = self.draw([draws[i].shape for i in places], [draws[i].domain for i in places])
+        result: list[Any] = [self._place(x) if is_array(x) else x for x in draws]
+        for i, x in zip(places, found, strict=True):
+            result[i] = x
+        return result
+
+    def draw(self, shapes: Sequence[Any], domains: Sequence[Domain]) -> list[Any]:
+        """Values for several inputs; those of distinct domains differ from each other too."""
+        sizes = [1 if s is SCALAR else int(np.prod(s)) for s in shapes]
+        spread = [n for n, d in zip(sizes, domains, strict=True) if d.distinct]
+        values = iter(())
+        if spread:
+            domain = next(d for d in domains if d.distinct)
+            values = iter(np.split(self._distinct(domain, sum(spread)), np.cumsum(spread)[:-1]))
+        found: list[Any] = []
+        for shape, size, domain in zip(shapes, sizes, domains, strict=True):
+            x = next(values) if domain.distinct else self._values(domain, size)
+            found.append(x[0].item() if shape is SCALAR else self._place(x.reshape(shape)))
+        return found
+
+    def _place(self, x: Array) -> Array:
+        if is_inexact(x.dtype):
+            x = x.astype(self.dtype)
+        return x if self.device == "cpu" else move(x, self.device)
+
+    def _values(self, domain: Domain, size: int) -> Any:
+        if domain.integer:
+            return self.random.integers(int(domain.low), int(domain.high) + 1, size)
+        x = self.random.uniform(domain.low, domain.high, size)
+        for _ in range(1000):
+            close = np.zeros(size, bool)
+            for point in domain.avoid:
+                close |= np.abs(x - point) < domain.gap
+            if not close.any():
+                return x
+            x[close] = self.random.uniform(domain.low, domain.high, int(close.sum()))
+        raise ValueError(f"cases: {domain} leaves no room between the points to avoid")
+
+    def _distinct(self, domain: Domain, size: int) -> Any:
+        """Values at least half a slot apart, in random order."""
+        slot = (domain.high - domain.low) / max(size, 1)
+        middles = domain.low + slot * (np.arange(size) + 0.5)
+        return self.random.permutation(middles + slot * self.random.uniform(-0.25, 0.25, size))

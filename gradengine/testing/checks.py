@@ -1,0 +1,393 @@
+"""check_grads: derivatives compared with finite differences, in both modes, to any order.
+
+For a direction t and a cotangent c the numerical derivative d = J t (central differences in
+float64, extrapolated) is compared with the jvp element by element, and <c, d> with <J'c, t>. Each
+argument is checked alone and all of them together. The vjp and the jvp are functions too, of the
+arguments and the cotangents or tangents: the next order is the same check of them.
+
+Floor 6: stands on autodiff.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..autodiff import jvp, vjp
+from ..device import as_array, device_of, is_array, move, to_numpy
+from ..dtypes import is_inexact
+from ..errors import DTypeError, GradengineError, hinted
+from ..tape import Traced, constant
+from ..tensor import Tensor
+from ..trees import flatten
+
+Fun = Callable[..., Any]
+Vector = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class GradientError(GradengineError, AssertionError):
+    """A computed derivative is not the derivative of the function."""
+
+
+TOLERANCES = {8: (1e-7, 1e-9), 4: (1e-3, 1e-4), 2: (1e-1, 1e-1)}
+"""Bytes of the coarsest float -> (rtol, atol); float64 alone makes a sharp test."""
+
+
+def check_grads(
+    f: Fun,
+    args: Any,
+    order: int = 2,
+    modes: Sequence[str] = ("reverse", "forward"),
+    rtol: float | None = None,
+    atol: float | None = None,
+    eps: float | None = None,
+    seed: int = 0,
+    directions: int = 1,
+) -> None:
+    """Compare the derivatives of f(*args) up to `order` with central differences; silent if right.
+
+    `args` is a sequence of tensors, arrays or trees of them. Every real float array in it is
+    differentiated; integers, booleans and Python numbers are held fixed. `modes` are "reverse"
+    (vjp) and "forward" (jvp). `directions` random directions are tried for each argument; `eps`
+    is the step of the differences. Arguments in float64 make it sharp: relative errors of 1e-6
+    are found at any order. f must be smooth within `eps` of the arguments.
+
+    Raises GradientError, an AssertionError, which says the order, the mode, the argument, both values
+    and the relative error. The test is that of Griewank and Walther, Evaluating Derivatives,
+    section 2.1 (dot products), with Ridders' extrapolation where plain differences are too coarse.
+
+    >>> import gradengine as ge
+    >>> check_grads(lambda x, y: ge.tanh(x) * y, (ge.tensor([0.5, -1.0]).double(), np.ones(2)))
+    """
+    unknown = [m for m in modes if m not in ("reverse", "forward")]
+    if unknown or not modes:
+        raise ValueError(hinted(f"check_grads: modes {modes!r}", 'use "reverse" and "forward"'))
+    flat, xs, names = _flatten(f, args)
+    item = min(int(x.dtype.itemsize) for x in xs)
+    checker = _Checker(
+        modes=tuple(modes),
+        order=order,
+        rtol=TOLERANCES[item][0] if rtol is None else rtol,
+        atol=TOLERANCES[item][1] if atol is None else atol,
+        eps=eps,
+        directions=directions,
+        random=np.random.default_rng(seed),
+    )
+    checker.check(flat, xs, names, 1, "f")
+
+
+def _flatten(f: Fun, args: Any) -> tuple[Fun, list[Tensor], list[str]]:
+    """f as a function of its float arrays alone that gives a list of float tensors."""
+    args = tuple(args) if isinstance(args, (tuple, list)) else (args,)
+    leaves, rebuild = flatten(args)
+    names = [
+        f"args[{i}]" + (f" leaf {k}" if len(found) > 1 else "")
+        for i, found in enumerate(flatten(a)[0] for a in args)
+        for k in range(len(found))
+    ]
+    chosen = [i for i, x in enumerate(leaves) if _is_variable(x)]
+    if not chosen:
+        raise DTypeError(
+            hinted("check_grads: no argument is a float array", "give float64 arrays or Tensors")
+        )
+
+    def flat(*xs: Any) -> list[Any]:
+        new = list(leaves)
+        for i, x in zip(chosen, xs, strict=True):
+            new[i] = x
+        return _float_outputs(f(*rebuild(new)))
+
+    xs = [Tensor.lift(leaves[i]).detach() for i in chosen]
+    return flat, xs, [names[i] for i in chosen]
+
+
+def _is_variable(x: Any) -> bool:
+    return (isinstance(x, Traced) or is_array(x)) and is_inexact(x.dtype)  # type: ignore[union-attr]
+
+
+def _float_outputs(out: Any) -> list[Any]:
+    leaves, _ = flatten(out)
+    found = [y for y in leaves if isinstance(y, Tensor) and is_inexact(y.dtype)]
+    if not found:
+        shown = ", ".join(type(y).__name__ for y in leaves) or "nothing"
+        raise GradientError(
+            hinted(
+                f"check_grads: f returned {shown}, no float Tensor",
+                "compute with ge.* or np.* functions of the arguments",
+            )
+        )
+    return found
+
+
+# --- the check ---
+
+
+@dataclass
+class _Checker:
+    modes: tuple[str, ...]
+    order: int
+    rtol: float
+    atol: float
+    eps: float | None
+    directions: int
+    random: np.random.Generator
+    coarse: float = 0.0  # the largest machine epsilon of a value met on the way
+
+    def check(self, f: Fun, xs: list[Tensor], names: list[str], level: int, what: str) -> None:
+        """Check the first derivative of f, then, up to `order`, those of its vjp and jvp."""
+        outputs = f(*xs)
+        for _ in range(self.directions):
+            self._check_once(f, xs, names, outputs, f"order {level}, %s mode of {what}, ")
+        if level == self.order:
+            return
+        if "reverse" in self.modes:
+            seeds = [self._like(y) for y in outputs]
+            labels = [f"cotangent {k}" for k in range(len(seeds))]
+            self.check(_vjp_of(f, len(seeds)), seeds + xs, labels + names, level + 1, f"vjp({what})")
+        if "forward" in self.modes:
+            tangents = [self._like(x) for x in xs]
+            labels = [f"tangent of {name}" for name in names]
+            self.check(_jvp_of(f, len(xs)), xs + tangents, names + labels, level + 1, f"jvp({what})")
+
+    def _check_once(
+        self, f: Fun, xs: list[Tensor], names: list[str], outputs: list[Tensor], where: str
+    ) -> None:
+        ts = [self._like(x) for x in xs]
+        slopes = [_Slope(self, f, xs, i, t) for i, t in enumerate(ts)]
+        everything = tuple(range(len(xs)))
+        subsets = [(i,) for i in everything] + ([everything] if len(xs) > 1 else [])
+        for chosen in subsets:
+            g = _restricted(f, xs, chosen)
+            label = names[chosen[0]] if len(chosen) == 1 else f"{', '.join(names)} together"
+            task = _Task(
+                function=g,
+                xs=[xs[i] for i in chosen],
+                ts=[ts[i] for i in chosen],
+                slopes=[slopes[i] for i in chosen],
+                names=[names[i] for i in chosen],
+                outputs=outputs,
+            )
+            if "forward" in self.modes:
+                self._forward(task, where % "forward" + label)
+            if "reverse" in self.modes:
+                self._reverse(task, where % "reverse")
+
+    # --- forward mode: J t, element by element ---
+
+    def _forward(self, task: _Task, where: str) -> None:
+        ys, dys = jvp(task.function, task.xs, task.ts)
+        self._same_value(ys, task.outputs, where)
+        for k, (y, dy) in enumerate(zip(ys, dys, strict=True)):
+            _same_kind(dy, y, f"{where}: the tangent of output {k}", "its output")
+        got = _vector(dys)
+        for refined in (False, True):
+            expected = sum(s.value(refined) for s in task.slopes)
+            wrong = ~(np.abs(got - expected) <= self.atol + self.rtol * np.abs(expected))
+            if not wrong.any():
+                return
+        i = int(np.nonzero(wrong)[0][0])
+        _fail(f"{where}, {_place(dys, i)}", expected[i], got[i], self.rtol)
+
+    # --- reverse mode: <c, J t> and <J'c, t> ---
+
+    def _reverse(self, task: _Task, where: str) -> None:
+        ys, pullback = vjp(task.function, *task.xs)
+        self._same_value(ys, task.outputs, where + "value")
+        # Signs as those of the sum to be tested: its terms add up, so none hides in the others.
+        signs = np.sign(sum(s.value(False) for s in task.slopes))
+        c = np.where(signs, signs, 1) * self._magnitudes(signs.size)
+        gs = pullback(_split(c, ys))
+        c = _vector(_split(c, ys))  # as rounded to the outputs' dtypes
+        for x, t, g, s, name in zip(task.xs, task.ts, gs, task.slopes, task.names, strict=True):
+            _same_kind(g, x, f"{where}{name}: the gradient", "its input")
+            got = float(_vector([g]) @ _vector([t]))
+            for refined in (False, True):
+                terms = c * s.value(refined)
+                expected = float(terms.sum())
+                bound = self.rtol * np.abs(terms).sum() + self.atol * np.abs(c).sum()
+                if abs(got - expected) <= bound:
+                    break
+            else:
+                lost = not _vector([g]).any()
+                _fail(f"{where}{name}, <c, J t>", expected, got, self.rtol, lost=lost)
+
+    # --- small parts ---
+
+    def _same_value(self, ys: Sequence[Tensor], outputs: Sequence[Tensor], where: str) -> None:
+        """The value must not depend on how it is differentiated, nor change from call to call."""
+        if [(y.shape, y.dtype) for y in ys] != [(y.shape, y.dtype) for y in outputs]:
+            raise GradientError(
+                hinted(
+                    f"check_grads: {where}: outputs {_kinds(ys)}, without derivative "
+                    f"{_kinds(outputs)}",
+                    "f must compute the same with and without gradients",
+                )
+            )
+        a, b = _vector(ys), _vector(outputs)
+        if not np.allclose(a, b, self.rtol, self.atol, equal_nan=True):
+            raise GradientError(
+                hinted(
+                    f"check_grads: {where}: the value is {a[:3]}, without derivative {b[:3]}",
+                    "f must be deterministic: seed its random numbers inside",
+                )
+            )
+
+    def _magnitudes(self, size: int) -> Vector:
+        return self.random.uniform(0.5, 1.0, size)
+
+    def _like(self, x: Tensor) -> Tensor:
+        """A random direction in the shape, dtype and place of x, no element of it small."""
+        signs = self.random.choice([-1.0, 1.0], size=x.size)
+        return _split(signs * self._magnitudes(x.size), [x])[0]
+
+
+@dataclass
+class _Task:
+    """f in some of its arguments, with a direction and the numerical derivative in each of them."""
+
+    function: Fun
+    xs: list[Tensor]
+    ts: list[Tensor]
+    slopes: list[_Slope]
+    names: list[str]
+    outputs: list[Tensor]
+
+
+def _restricted(f: Fun, xs: list[Tensor], chosen: tuple[int, ...]) -> Fun:
+    def function(*given: Any) -> Any:
+        new: list[Any] = list(xs)
+        for i, x in zip(chosen, given, strict=True):
+            new[i] = x
+        return f(*new)
+
+    return function
+
+
+def _vjp_of(f: Fun, count: int) -> Fun:
+    """The vjp of f as a function of `count` cotangents and the arguments."""
+
+    def function(*args: Any) -> Any:
+        _, pullback = vjp(f, *args[count:])
+        return list(pullback(list(args[:count])))
+
+    return function
+
+
+def _jvp_of(f: Fun, count: int) -> Fun:
+    """The jvp of f as a function of the `count` arguments and their tangents."""
+    return lambda *args: jvp(f, args[:count], args[count:])[1]
+
+
+# --- numerical derivatives ---
+
+
+class _Slope:
+    """The derivative of f(*xs) as argument `i` moves along `t`, by differences in float64."""
+
+    def __init__(self, checker: _Checker, f: Fun, xs: list[Tensor], i: int, t: Tensor) -> None:
+        self.f, self.i = f, i
+        self.xs = [x.astype("float64") for x in xs]
+        self.t = t.array.astype("float64")
+        self.found: dict[bool, Vector] = {}
+        coarsest = max(_epsilon(y.dtype) for y in f(*self.xs))
+        checker.coarse = max(checker.coarse, coarsest)
+        self.step = checker.eps or 0.5 * checker.coarse**0.2
+
+    def value(self, refined: bool) -> Vector:
+        """Two steps extrapolated (error of fourth order); `refined`: the best of many steps."""
+        if refined not in self.found:
+            h = self.step
+            self.found[refined] = (
+                self._ridders() if refined else (4 * self._central(h / 2) - self._central(h)) / 3
+            )
+        return self.found[refined]
+
+    def _central(self, h: float) -> Vector:
+        return (self._at(h) - self._at(-h)) / (2 * h)
+
+    def _at(self, h: float) -> Vector:
+        xs = list(self.xs)
+        xs[self.i] = constant(Tensor, as_array(xs[self.i].array + h * self.t))
+        return _vector(self.f(*xs))
+
+    def _ridders(self) -> Vector:
+        """Extrapolated twice at each of many steps; each element from where it has settled best."""
+        steps = [self.step * 2.0**k for k in range(3, -6, -1)]
+        plain = [self._central(h) for h in steps]
+        once = [(4 * b - a) / 3 for a, b in zip(plain, plain[1:], strict=False)]
+        twice = [(16 * b - a) / 15 for a, b in zip(once, once[1:], strict=False)]
+        error = np.array([np.abs(b - a) for a, b in zip(once[1:], twice, strict=True)])
+        best = np.where(np.isnan(error), np.inf, error).argmin(axis=0)
+        return np.take_along_axis(np.array(twice), best[None], axis=0)[0]
+
+
+def _epsilon(dtype: Any) -> float:
+    if dtype.kind == "f":
+        return float(np.finfo(dtype).eps)
+    return 2.0**-7  # bfloat16, the coarsest of the 16-bit floats we have
+
+
+# --- between tensors and one vector of float64 ---
+
+
+def _vector(tensors: Sequence[Tensor]) -> Vector:
+    """All elements of some tensors, in float64 on the host."""
+    parts = [to_numpy(x.array).astype(np.float64).reshape(-1) for x in tensors]
+    return np.concatenate(parts) if parts else np.zeros(0)
+
+
+def _split(vector: Vector, like: Sequence[Tensor]) -> list[Tensor]:
+    """The elements of a vector in the shapes, dtypes and places of some tensors."""
+    parts = np.split(vector, np.cumsum([y.size for y in like])[:-1])
+    return [
+        constant(Tensor, move(part.reshape(y.shape).astype(y.dtype), device_of(y.array)))
+        for part, y in zip(parts, like, strict=True)
+    ]
+
+
+def _place(tensors: Sequence[Tensor], i: int) -> str:
+    """Where element `i` of the vector of some tensors stands."""
+    for k, y in enumerate(tensors):
+        if i < y.size:
+            index = ", ".join(str(int(j)) for j in np.unravel_index(i, y.shape))
+            return f"output {k} [{index}]"
+        i -= y.size
+    raise IndexError(i)
+
+
+# --- failures ---
+
+
+def _kinds(tensors: Sequence[Tensor]) -> str:
+    return ", ".join(f"{y.shape} {y.dtype}" for y in tensors)
+
+
+def _same_kind(x: Tensor, like: Tensor, what: str, whose: str) -> None:
+    if (x.shape, x.dtype) != (like.shape, like.dtype):
+        raise GradientError(
+            hinted(
+                f"check_grads: {what} is {x.shape} {x.dtype}, {whose} {like.shape} {like.dtype}",
+                "a derivative has the shape and dtype of what it belongs to",
+            )
+        )
+
+
+def _fail(where: str, expected: float, got: float, rtol: float, lost: bool = False) -> NoReturn:
+    expected, got = float(expected), float(got)
+    largest = max(abs(expected), abs(got))
+    relative = abs(got - expected) / largest if largest else abs(got - expected)
+    hint = "correct the rule; if f has a kink or pole here, move the arguments away from it"
+    if lost:
+        hint = "no gradient arrived: a rule gave None or 0, or f left the tape (.data, .numpy())"
+    elif np.isnan(expected):
+        hint = "f itself is NaN near the arguments: move them inside its domain"
+    raise GradientError(
+        hinted(
+            f"check_grads: {where}: numerical {expected:.12g}, computed {got:.12g}, "
+            f"relative error {relative:.2g} (allowed {rtol:.0e})",
+            hint,
+        )
+    )
