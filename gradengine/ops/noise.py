@@ -18,6 +18,7 @@ from ..philox import Generator, default_generator, keep_mask
 
 
 @primitive(
+    arity=1,
     linear=True,
     wide=True,
     cases=[

@@ -13,7 +13,9 @@ from ..tape import Traced
 
 
 @primitive(
-    linear=True, cases=[case((3, 4), device="cpu", origin="cpu"), case((), device="cpu", origin="cpu")]
+    arity=1,
+    linear=True,
+    cases=[case((3, 4), device="cpu", origin="cpu"), case((), device="cpu", origin="cpu")],
 )
 def to_device_(_xp: Any, x: Any, device: Any, origin: Any) -> Any:
     """The array on `device`, always in memory of its own."""
