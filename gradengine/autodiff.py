@@ -18,7 +18,7 @@ from .forward import Dual, dual, next_level
 from .reverse import fresh, gradients, zero_if_none
 from .tape import Leaf, Traced, constant, enable_grad
 from .tensor import Tensor
-from .trees import flatten
+from .trees import flatten, flatten_like
 
 Fun = Callable[..., Any]
 
@@ -38,8 +38,16 @@ def _variables(tree: Any, name: str) -> tuple[list[Any], Any]:
                     "convert it to a float, or choose other argnums",
                 )
             )
-    variables = [fresh(x) for x in lifted]
-    return variables, rebuild
+    return [fresh(x) for x in lifted], rebuild
+
+
+def _handed(variables: Sequence[Any]) -> list[Any]:
+    """The variables as the function gets them: it may write to these, ours keep their nodes."""
+    handed: list[Any] = []
+    for x in variables:
+        handed.append(constant(type(x), x.array))
+        handed[-1].node = x.node
+    return handed
 
 
 def _chosen(args: Sequence[Any], argnums: int | Sequence[int], name: str) -> list[int]:
@@ -52,7 +60,12 @@ def _chosen(args: Sequence[Any], argnums: int | Sequence[int], name: str) -> lis
                     "argnums counts positional arguments from 0",
                 )
             )
-    return [n % len(args) for n in numbers]
+    chosen = [n % len(args) for n in numbers]
+    if len(set(chosen)) < len(chosen):
+        raise ShapeError(
+            hinted(f"{name}: argnums {argnums} name an argument twice", "name each one once")
+        )
+    return chosen
 
 
 def _scalar(y: Any, name: str) -> Any:
@@ -73,9 +86,9 @@ def _scalar(y: Any, name: str) -> Any:
     return y
 
 
-def _detached(tree: Any) -> Any:
+def _outward_tree(tree: Any, variables: Sequence[Any]) -> Any:
     leaves, rebuild = flatten(tree)
-    return rebuild([x.detach() if isinstance(x, Traced) else x for x in leaves])
+    return rebuild([_outward(x, variables) if isinstance(x, Traced) else x for x in leaves])
 
 
 def _outward(y: Any, variables: Sequence[Any]) -> Any:
@@ -119,7 +132,7 @@ def value_and_grad(f: Fun, argnums: int | Sequence[int] = 0, has_aux: bool = Fal
         found: list[tuple[list[Any], Any]] = []
         for n in numbers:
             variables, rebuild = _variables(args[n], "grad")
-            new[n] = rebuild(variables)
+            new[n] = rebuild(_handed(variables))
             found.append((variables, rebuild))
         with enable_grad():
             out = f(*new, **kwargs)
@@ -130,7 +143,7 @@ def value_and_grad(f: Fun, argnums: int | Sequence[int] = 0, has_aux: bool = Fal
         grads = iter([zero_if_none(g, x) for g, x in zip(got, flat, strict=True)])
         trees = [rebuild([next(grads) for _ in variables]) for variables, rebuild in found]
         value = _outward(y, flat)
-        result = (value, _detached(aux)) if has_aux else value
+        result = (value, _outward_tree(aux, flat)) if has_aux else value
         return result, trees[0] if isinstance(argnums, int) else tuple(trees)
 
     return _named(transformed, f, "value_and_grad")
@@ -179,30 +192,33 @@ def vjp(f: Fun, *primals: Any, has_aux: bool = False) -> Any:
     """
     found = [_variables(p, "vjp") for p in primals]
     with enable_grad():
-        out = f(*[rebuild(variables) for variables, rebuild in found])
+        out = f(*[rebuild(_handed(variables)) for variables, rebuild in found])
     out, aux = out if has_aux else (out, None)
     leaves, rebuild_out = flatten(out)
+    leaves = [Tensor.lift(y) for y in leaves]
     flat = [x for variables, _ in found for x in variables]
 
     def pullback(cotangent: Any) -> Any:
-        given, _ = flatten(cotangent)
-        if len(given) != len(leaves):
-            raise ShapeError(
-                hinted(
-                    f"vjp: {len(given)} cotangents for {len(leaves)} outputs",
-                    "give them in the structure of the output",
-                )
-            )
-        lifted = [
-            c if isinstance(c, Tensor) else constant(Tensor, as_array(c, y.dtype))
-            for c, y in zip(given, leaves, strict=True)
-        ]
+        given = flatten_like(cotangent, out, "vjp", "cotangents")
+        lifted = [_cotangent(c, y) for c, y in zip(given, leaves, strict=True)]
         got = gradients(leaves, flat, lifted, retain_graph=True, name="vjp")
         grads = iter([zero_if_none(g, x) for g, x in zip(got, flat, strict=True)])
         return tuple(rebuild([next(grads) for _ in variables]) for variables, rebuild in found)
 
-    result = rebuild_out([_outward(y, flat) if isinstance(y, Traced) else y for y in leaves])
-    return (result, pullback, _detached(aux)) if has_aux else (result, pullback)
+    result = rebuild_out([_outward(y, flat) for y in leaves])
+    return (result, pullback, _outward_tree(aux, flat)) if has_aux else (result, pullback)
+
+
+def _cotangent(c: Any, y: Any) -> Any:
+    c = c if isinstance(c, Tensor) else Tensor.lift(as_array(c, y.dtype))
+    if c.shape != y.shape:
+        raise ShapeError(
+            hinted(
+                f"vjp: a cotangent has shape {c.shape}, its output {y.shape}",
+                "the cotangent of an output has that output's shape",
+            )
+        )
+    return c
 
 
 def jvp(f: Fun, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
@@ -215,18 +231,9 @@ def jvp(f: Fun, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool =
     (tensor(9.), tensor(6.))
     """
     level = next_level()
-    args: list[Any] = []
-    for i, (p, t) in enumerate(zip(primals, _tangents_for(primals, tangents), strict=True)):
-        leaves, rebuild = flatten(p)
-        args.append(
-            rebuild(
-                [
-                    _dual_argument(x, dx, level, i)
-                    for x, dx in zip(leaves, flatten(t)[0], strict=True)
-                ]
-            )
-        )
-    out = f(*args)
+    leaves, rebuild = flatten(_listed(primals, "jvp", "primals"))
+    given = flatten_like(_listed(tangents, "jvp", "tangents"), primals, "jvp", "tangents")
+    out = f(*rebuild([_dual_argument(*pair, level) for pair in zip(leaves, given, strict=True)]))
     out, aux = out if has_aux else (out, None)
     leaves, rebuild = flatten(out)
     parts = [_parts(y, level) for y in leaves]
@@ -234,25 +241,24 @@ def jvp(f: Fun, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool =
     return (*result, _primal_tree(aux, level)) if has_aux else result
 
 
-def _tangents_for(primals: Sequence[Any], tangents: Sequence[Any]) -> Sequence[Any]:
-    counts = [len(flatten(p)[0]) for p in primals], [len(flatten(t)[0]) for t in tangents]
-    if counts[0] != counts[1]:
-        raise ShapeError(
+def _listed(x: Any, name: str, what: str) -> Sequence[Any]:
+    if not isinstance(x, (list, tuple)):
+        raise DTypeError(
             hinted(
-                f"jvp: primals hold {counts[0]} tensors, tangents {counts[1]}",
-                "tangents have the structure of the primals",
+                f"{name}: {what} is one {type(x).__name__}, not a tuple",
+                "give a tuple with one entry for each argument of f: (x,)",
             )
         )
-    return tangents
+    return x
 
 
-def _dual_argument(x: Any, t: Any, level: int, i: int) -> Dual:
+def _dual_argument(x: Any, t: Any, level: int) -> Dual:
     x = Tensor.lift(x)
     t = t if isinstance(t, Tensor) else constant(Tensor, as_array(t, x.dtype))
     if x.shape != t.shape or not is_inexact(x.dtype):
         raise ShapeError(
             hinted(
-                f"jvp: argument {i} is {x.shape} {x.dtype}, its tangent {t.shape} {t.dtype}",
+                f"jvp: an argument is {x.shape} {x.dtype}, its tangent {t.shape} {t.dtype}",
                 "a tangent has its float argument's shape and dtype",
             )
         )
@@ -287,8 +293,7 @@ def linearize(f: Fun, *primals: Any) -> tuple[Any, Fun]:
     back = flatten(pullback(rebuild(seeds)))[0]
 
     def f_jvp(*tangents: Any) -> Any:
-        _tangents_for(primals, tangents)
-        lifted = [Tensor.lift(t) for t in flatten(tangents)[0]]
+        lifted = map(Tensor.lift, flatten_like(tangents, primals, "linearize", "tangents"))
         pairs = [(b, t) for b, t in zip(back, lifted, strict=True) if _live(b)]
         if not pairs:
             return rebuild([s.detach() for s in seeds])
@@ -343,9 +348,9 @@ def _rows_reverse(f: Fun, primals: list[Any], single: bool) -> Any:
 
 
 def _one_hot(leaves: Sequence[Any], k: int, i: int) -> list[Any]:
-    seeds = [namespace(y.array).zeros_like(y.array) for y in leaves]
-    seeds[k].reshape(-1)[i] = 1  # zeros_like of a result array is contiguous or copied by reshape
-    return [constant(Tensor, s) for s in seeds]
+    flat = [namespace(y.array).zeros(y.size, y.dtype) for y in leaves]
+    flat[k][i] = 1
+    return [constant(Tensor, s.reshape(y.shape)) for s, y in zip(flat, leaves, strict=True)]
 
 
 def _stacked(rows: list[Any], y: Any, primals: list[Any], single: bool) -> Any:
@@ -417,7 +422,7 @@ def hvp(f: Fun, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     >>> ge.hvp(lambda x: (x**3).sum(), (ge.tensor([1.0, 2.0]),), (ge.tensor([1.0, 1.0]),))
     tensor([ 6., 12.])
     """
-    argnums = tuple(range(len(primals)))
+    argnums = tuple(range(len(_listed(primals, "hvp", "primals"))))
     _, product = jvp(grad(f, argnums), tuple(primals), tuple(tangents))
     return product[0] if len(primals) == 1 else product
 
@@ -429,7 +434,7 @@ def vhp(f: Fun, primals: Sequence[Any], cotangents: Sequence[Any]) -> Any:
     >>> ge.vhp(lambda x: (x**3).sum(), (ge.tensor([1.0, 2.0]),), (ge.tensor([1.0, 1.0]),))
     tensor([ 6., 12.])
     """
-    argnums = tuple(range(len(primals)))
-    _, pullback = vjp(lambda *args: grad(f, argnums)(*args), *primals)
+    argnums = tuple(range(len(_listed(primals, "vhp", "primals"))))
+    _, pullback = vjp(grad(f, argnums), *primals)
     product = pullback(tuple(cotangents))
     return product[0] if len(primals) == 1 else product
