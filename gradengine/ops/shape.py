@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from operator import index as as_int
 from typing import Any, TypeAlias
 
+from ..dtypes import as_dtype
 from ..errors import AxisError, ShapeError, broadcast_clash, hinted
 from ..op import case, primitive
 from ..tape import Like
@@ -72,7 +73,7 @@ def astype(xp: Any, x: Any, dtype: Any = "float64", copy: bool = True) -> Any:
     To an integer or bool dtype the result is a constant. With `copy=False` an array that has the
     dtype already is returned as a view.
     """
-    return x.astype(dtype, copy=copy)
+    return x.astype(as_dtype(dtype), copy=copy)
 
 
 @astype.adjoint
