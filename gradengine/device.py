@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import threading
 import zlib
 from contextvars import ContextVar, Token
 from typing import Any, TypeAlias
@@ -60,6 +61,8 @@ def namespace_of(cls: type) -> Namespace:
 def is_array(x: Any) -> bool:
     """Whether `x` is an array of one of our libraries (scalars are not)."""
     cls = x.__class__
+    if cls is np.ndarray:
+        return True
     if cls in _NAMESPACES:
         return not issubclass(cls, (np.generic, *SCALARS))
     if isinstance(x, np.ndarray):
@@ -109,6 +112,8 @@ def owner(array: Array) -> Array:
 
 def as_array(x: Any, dtype: Any = None) -> Array:
     """`x` as a NumPy array, without a copy where it already is an array of either library."""
+    if x.__class__ is np.ndarray and dtype is None:
+        return x
     if is_array(x):
         return x if dtype is None or x.dtype == dtype else x.astype(dtype)
     return np.asarray(x, dtype=dtype)
@@ -281,9 +286,36 @@ def is_host(xp: Namespace) -> bool:
     return xp is np
 
 
+class _Watch(threading.local):
+    """Whether NumPy has met an invalid operation (0 * inf, inf - inf) since `seen` was last reset."""
+
+    seen = False
+
+    def __call__(self, _kind: str, _flag: int) -> None:
+        self.seen = True
+
+
+watch = _Watch()
+
+
 def quiet() -> Any:
-    """A context without floating-point warnings: derivatives meet 1/0 where it does no harm."""
-    return np.errstate(all="ignore")
+    """A context without floating-point warnings: derivatives meet 1/0 where it does no harm.
+
+    Invalid operations are not reported either, but noted in `watch`.
+    """
+    return np.errstate(all="ignore", invalid="call", call=watch)
+
+
+def watched_product(g: Array, d: Array) -> Array | None:
+    """g*d inside `quiet()`, or None if a zero met an infinity in it (or the library has no flag).
+
+    NumPy reads the processor's flag after each loop, so asking costs no pass over the data.
+    """
+    if namespace_of(g.__class__) is not np:
+        return None
+    watch.seen = False
+    product = g * d
+    return None if watch.seen else product
 
 
 def invalid_raises(xp: Namespace) -> Any:

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from .calls import Binary, Raw, Unary, binary, general, unary, variadic
 from .device import invalid_raises
+from .pulls import pull_binary, pull_unary
 from .row import Op as Op
 from .row import registry as registry
 from .samples import Case as Case
@@ -70,6 +71,8 @@ def pointwise(
         doc=doc,
     )
     op.raw = Raw(op)
+    if differentiable and count in (1, 2) and not op.names:
+        op.pull = pull_unary(op) if count == 1 else pull_binary(op)
     if op.names:
         function = general(op)
     else:

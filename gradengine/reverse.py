@@ -37,7 +37,6 @@ _accumulating = threading.Lock()
 def seed(output: Any, gradient: Any, name: str, graph: bool) -> Any:
     """The cotangent a pass starts from: `gradient` checked, or 1 for a scalar output."""
     y = output.array
-    xp = namespace(y)
     if gradient is None:
         if y.size != 1:
             raise GraphError(
@@ -46,9 +45,11 @@ def seed(output: Any, gradient: Any, name: str, graph: bool) -> Any:
                     "reduce it with .sum() or .mean(), or give gradient= of the output's shape",
                 )
             )
-        ones = xp.ones_like(y)
+        ones = namespace(y).ones(y.shape, y.dtype)
         return constant(output.plain, ones) if graph else ones
     raw = gradient.array if isinstance(gradient, Traced) else as_array(gradient)
+    if not graph and raw.dtype is y.dtype and raw.shape == y.shape:
+        return raw
     if raw.shape != y.shape:
         raise ShapeError(
             hinted(
@@ -92,7 +93,7 @@ def backward(
     inputs: Sequence[Any] | None = None,
 ) -> None:
     """Add d(tensors)/d(leaf), weighted by `gradients`, to the `.grad` of every leaf (or of `inputs`)."""
-    if any(t.level for t in tensors if isinstance(t, Traced)):
+    if any([t.level for t in tensors if isinstance(t, Traced)]):
         raise GraphError(
             hinted(
                 "backward: the output carries a tangent (it is inside ge.jvp)",
@@ -117,7 +118,10 @@ def backward(
             if create_graph:
                 holder.node = g.node
             del g
-            sums.append((node, *_sum_for(node, holder)))
+            if not is_sole_owner(holder):
+                holder.array = holder.array.copy()
+            fresh_leaf = node.__class__ is Leaf and node.grad is None  # type: ignore[attr-defined]
+            sums.append((node, None, holder, False) if fresh_leaf else _sum_for(node, holder))
         for node, before, g, add in sums:
             if before is None:
                 _set_grad(node, g)
@@ -129,16 +133,11 @@ def backward(
         hook()
 
 
-def _sum_for(node: Node, g: Any) -> tuple[Any, Any, bool]:
-    """What a node's gradient becomes: (the old one if it lives on, the new, whether that is added).
-
-    The memory of a gradient belongs to it alone.
-    """
-    if not is_sole_owner(g):
-        g.array = g.array.copy()
+def _sum_for(node: Node, g: Any) -> tuple[Node, Any, Any, bool]:
+    """What a node's gradient becomes: (node, the old one if it lives on, the new, whether to add)."""
     before = node.grad if isinstance(node, Leaf) else (node.extras or {}).get("grad")
     if before is None:
-        return None, g, False
+        return node, None, g, False
     if before.array.shape != g.array.shape:
         raise ShapeError(
             hinted(
@@ -149,11 +148,11 @@ def _sum_for(node: Node, g: Any) -> tuple[Any, Any, bool]:
         )
     if before.node is not None or g.node is not None:
         with enable_grad():
-            return None, before + g, False
+            return node, None, before + g, False
     if is_sole_owner(before) and before.array.dtype == g.array.dtype:
-        return before, g, True
+        return node, before, g, True
     g.array = before.array + g.array
-    return before, g, False
+    return node, before, g, False
 
 
 def _set_grad(node: Node, g: Any) -> None:

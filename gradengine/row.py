@@ -45,6 +45,7 @@ class Op:
         "names",
         "name",
         "partials",
+        "pull",
         "raw",
         "strict",
         "table",
@@ -70,6 +71,7 @@ class Op:
         self.doc: str = fields.get("doc", "")
         self.codes: dict[tuple[bool, ...], tuple[int, ...]] = {}
         self.raw: Any = None
+        self.pull: Callable[[Node, Any, bool], Any] = self.pull_general
         self.table: Any = None
         self.function: Any = None
 
@@ -173,7 +175,7 @@ class Op:
 
     # --- backward ---
 
-    def pull(self, node: Node, g: Any, graph: bool) -> Any:
+    def pull_general(self, node: Node, g: Any, graph: bool) -> Any:
         """Cotangents of a recorded step's inputs, each with the node it goes to."""
         inputs, saved, meta, params = node.inputs, node.saved, node.meta, node.params
         if graph:
@@ -190,7 +192,7 @@ class Op:
             ]
         if meta is None:
             if params is None:
-                return [(p, _fit_saved(c, x)) for p, c, x in zip(inputs, found, saved[1:])]
+                return [(p, fit_saved(c, x)) for p, c, x in zip(inputs, found, saved[1:])]
             return zip(inputs, found, strict=True)
         return [
             (parent, None if parent is None or c is None else fit(c, *m))
@@ -266,7 +268,7 @@ class Op:
         return part if part.dtype == dtype else part.astype(dtype)
 
 
-def _fit_saved(c: Any, x: Any) -> Any:
+def fit_saved(c: Any, x: Any) -> Any:
     """A cotangent in the shape and dtype of its input, where the input itself was saved."""
     if x is None or c is None or x.__class__ is float or x.__class__ is int:
         return c

@@ -16,9 +16,8 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
 from heapq import heappop, heappush
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 from . import guard
 from .device import Array, as_array, quiet
@@ -89,9 +88,12 @@ class Node:
     def register_hook(self, hook: Callable[[Any, Any], Any]) -> Callable[[], None]:
         """Call `hook(grad_inputs, grad_output)` after this step of the backward pass.
 
-        A returned tuple replaces `grad_inputs`. The result removes the hook.
+        A returned tuple replaces `grad_inputs`. The result removes the hook. Of an op with several
+        outputs, `grad_output` is the tuple of theirs (None for an unused one).
         """
-        return self.add_hook("node", hook)  # type: ignore[arg-type]
+        several = self.op is PICK and self.inputs[0] is not None
+        node = cast(Node, self.inputs[0]) if several else self
+        return node.add_hook("node", hook)  # type: ignore[arg-type]
 
     def register_prehook(self, hook: Hook) -> Callable[[], None]:
         """Call `hook(grad_output)` before this step back; what it returns replaces it."""
@@ -127,7 +129,6 @@ class Freed:
 
 
 FREED: Any = Freed()
-AS_IT_IS: Any = nullcontext()
 
 
 class Pick:
@@ -216,42 +217,64 @@ def pullback(
     """
     pending: dict[int, list[Any]] = {}  # tick -> [node, cotangent, whether the sum is our own]
     heap: list[int] = []
-    arrived: dict[Node, Any] = {}
     useful = None if targets is None else leading_to(roots, targets)
-    newest = max((node.tick for node in roots), default=0)
     for node, g in zip(roots, cotangents, strict=True):
         _send(pending, heap, node, g)
-    with quiet(), enable_grad() if graph else AS_IT_IS:
-        while heap:
-            node, g, _ = pending.pop(-heappop(heap))
-            if useful is not None and node.tick <= newest and node not in useful:
-                continue
-            if node.extras is not None:
-                g = _before(node, g)
-                if "retain" in node.extras:
-                    arrived[node] = g
-            if node.op is None or (useful is not None and useful.get(node)):
+    with quiet():
+        if graph:
+            with enable_grad():
+                return _walk(pending, heap, keep, graph, useful)
+        return _walk(pending, heap, keep, graph, useful)
+
+
+def _walk(
+    pending: dict[int, list[Any]],
+    heap: list[int],
+    keep: bool,
+    graph: bool,
+    useful: dict[Node, bool] | None,
+) -> dict[Node, Any]:
+    """Take the newest step until none is left. Written out flat: a small op's time goes here."""
+    arrived: dict[Node, Any] = {}
+    newest = -heap[0] if heap else 0  # what a checkpoint computes again is newer, and is taken
+    while heap:
+        node, g, _ = pending.pop(-heappop(heap))
+        if useful is not None and node.tick <= newest and node not in useful:
+            continue
+        op, extras = node.op, node.extras
+        if extras is not None:
+            g = _before(node, g)
+            if "retain" in extras:
                 arrived[node] = g
-                if node.op is None:
-                    continue
-            if node.op is PICK:
-                _place(pending, heap, node, g)
-                continue  # the picks of one op's outputs hold no arrays: nothing to free
-            for parent, c in _step(node, g, graph):
-                if parent is None or c is None:
-                    continue
-                entry = pending.get(parent.tick)
-                if entry is None:
-                    pending[parent.tick] = [parent, c, False]
-                    heappush(heap, -parent.tick)
-                elif entry[2]:
-                    entry[1] += c
-                else:
-                    entry[1] = entry[1] + c
-                    entry[2] = not graph
-            if not keep:
-                node.saved = FREED
-                node.inputs = ()
+        if op is None:
+            arrived[node] = g
+            continue
+        if useful is not None and useful.get(node):
+            arrived[node] = g
+        if op is PICK:
+            _place(pending, heap, node, g)
+            continue  # the picks of one op's outputs hold no arrays: nothing to free
+        if node.saved is FREED:
+            raise _freed(node)
+        if exposed or extras is not None:
+            pairs = _checked_pull(node, g, graph)
+        else:
+            pairs = op.pull(node, g, graph)
+        for parent, c in pairs:
+            if parent is None or c is None:
+                continue
+            entry = pending.get(parent.tick)
+            if entry is None:
+                pending[parent.tick] = [parent, c, False]
+                heappush(heap, -parent.tick)
+            elif entry[2]:
+                entry[1] += c
+            else:
+                entry[1] = entry[1] + c
+                entry[2] = not graph
+        if not keep:
+            node.saved = FREED
+            node.inputs = ()
     return arrived
 
 
@@ -284,18 +307,12 @@ def _sum(a: Any, b: Any) -> Any:
     return [y if x is None else x if y is None else x + y for x, y in pairs]
 
 
-def _step(node: Node, g: Any, graph: bool) -> Iterable[tuple[Node | None, Any]]:
-    """One step back: the op's cotangents for its inputs, checked and hooked."""
-    saved = node.saved
-    if saved is FREED:
-        raise _freed(node)
-    extras = node.extras
-    if exposed or (extras is not None and "marks" in extras):
-        guard.check(node.name, saved, None if extras is None else extras.get("marks"))
+def _checked_pull(node: Node, g: Any, graph: bool) -> Iterable[tuple[Node | None, Any]]:
+    """One step back where arrays are exposed or hooks are waiting."""
+    extras = node.extras or {}
+    guard.check(node.name, node.saved, extras.get("marks"))
     pairs = node.op.pull(node, g, graph)
-    if extras is not None and "node" in extras:
-        pairs = _node_hooks(list(pairs), g, extras["node"])
-    return pairs
+    return _node_hooks(list(pairs), g, extras["node"]) if "node" in extras else pairs
 
 
 def _before(node: Node, g: Any) -> Any:
@@ -325,12 +342,14 @@ def _hooked(hook: Hook, g: Any) -> Any:
 
 
 def _node_hooks(pairs: list[Any], g: Any, hooks: list[Any]) -> list[tuple[Node | None, Any]]:
-    raw = not isinstance(g, Traced)
-    wrap: Callable[[Any], Any] = (
-        (lambda x: x if x is None or isinstance(x, list) else constant(Traced.plain, as_array(x)))
-        if raw
-        else (lambda x: x)
-    )
+    parts = g if isinstance(g, list) else [g]
+    raw = not any(isinstance(x, Traced) for x in parts)
+
+    def wrap(x: Any) -> Any:
+        if isinstance(x, list):
+            return tuple(map(wrap, x))
+        return x if x is None or isinstance(x, Traced) else constant(Traced.plain, as_array(x))
+
     nodes = [parent for parent, _ in pairs]
     grads = tuple(wrap(c) for _, c in pairs)
     for hook in tuple(hooks):

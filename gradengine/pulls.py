@@ -1,0 +1,67 @@
+"""The way back through elementwise rows of one and two inputs, written out for raw arrays.
+
+These are `Op.pull_general` for the common case: no graph of the pass, no parameters, no 16-bit floats,
+no broadcasting. Anything else is handed to it.
+
+Floor 2: stands on row.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .device import watched_product
+from .row import Op, fit_saved
+from .tape import Node
+
+Pull = Callable[[Node, Any, bool], Any]
+Chain = Callable[[Any, tuple[Any, ...]], Any]
+
+
+def pull_unary(op: Op) -> Pull:
+    """The pull of a row of one input."""
+    chain, general = _chain(op, 0), op.pull_general
+
+    def pull(node: Node, g: Any, graph: bool) -> Any:
+        if graph or node.meta is not None or g.dtype.itemsize == 2:
+            return general(node, g, graph)
+        return ((node.inputs[0], chain(g, node.saved)),)
+
+    return pull
+
+
+def pull_binary(op: Op) -> Pull:
+    """The pull of a row of two inputs; only the cotangents somebody waits for are computed."""
+    left, right, general = _chain(op, 0), _chain(op, 1), op.pull_general
+
+    def pull(node: Node, g: Any, graph: bool) -> Any:
+        if graph or node.meta is not None or g.dtype.itemsize == 2:
+            return general(node, g, graph)
+        a, b = node.inputs
+        saved = node.saved
+        c = None if a is None else fit_saved(left(g, saved), saved[1])
+        d = None if b is None else fit_saved(right(g, saved), saved[2])
+        return ((a, c), (b, d))
+
+    return pull
+
+
+def _chain(op: Op, i: int) -> Chain:
+    """(g, saved) -> g * d(y)/d(input i), for this row's way of stating it."""
+    rule = None if op.partials is None else op.partials[i]
+    if rule is None:
+        return lambda g, saved: None
+    if not callable(rule):
+        return {1: lambda g, saved: g, -1: lambda g, saved: -g}.get(
+            rule, lambda g, saved: op.chain(g, rule)
+        )
+    if op.strict:
+
+        def strict(g: Any, saved: tuple[Any, ...]) -> Any:
+            d = rule(*saved)
+            product = watched_product(g, d)
+            return op.chain(g, d) if product is None else product
+
+        return strict
+    return lambda g, saved: g * rule(*saved)
