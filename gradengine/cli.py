@@ -8,7 +8,9 @@ traceback; anything else is a bug and shows one.
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
+import time
 from collections.abc import Callable, Sequence
 
 from gradengine import diagnostics
@@ -88,6 +90,37 @@ def doctor(options: argparse.Namespace) -> int:
         findings.append(try_gpu())
     print(diagnostics.report(findings))
     return int(any(finding.level == "error" for finding in findings))
+
+
+def selftest(options: argparse.Namespace) -> int:
+    """`gradengine selftest`: status 1 if any op is wrong on this machine."""
+    from tqdm import tqdm
+
+    from gradengine.op import registry
+    from gradengine.selftest import check
+
+    unknown = set(options.op or ()) - registry.keys()
+    if unknown:
+        close = difflib.get_close_matches(sorted(unknown)[0], registry, n=1)
+        hint = f"did you mean {close[0]}?" if close else "leave --op out to check all"
+        print(f"selftest: no op is called {sorted(unknown)[0]}\n  hint: {hint}", file=sys.stderr)
+        return 2
+    ops = calls = wrong = 0
+    started = time.perf_counter()
+    bar = tqdm(
+        check(options.op, options.device, order=1 if options.quick else 2),
+        total=len(options.op or registry),
+        unit="op",
+        disable=None,
+    )
+    for verdict in bar:
+        ops, calls, wrong = ops + 1, calls + verdict.calls, wrong + bool(verdict.problems)
+        for problem in verdict.problems:
+            bar.write(f"WRONG {verdict.name}({problem})")
+    seconds = time.perf_counter() - started
+    outcome = f"{wrong} wrong" if wrong else "all right"
+    print(f"{options.device}: {ops} ops, {calls} calls, {outcome} ({seconds:.0f} s)")
+    return int(wrong > 0)
 
 
 def try_gpu() -> diagnostics.Finding:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,11 +142,11 @@ def choose_device(name: str) -> str:
 
 def perceptron(data: Dataset, options: Options) -> ge.nn.Module:
     """Linear layers with ReLU between them, from pixels to one logit a class."""
-    rng = np.random.default_rng(options.seed)
+    generator = ge.random.Generator(options.seed)
     sizes = [data.images[0].size, *options.hidden, data.classes]
     layers: list[ge.nn.Module] = []
     for fan_in, fan_out in itertools.pairwise(sizes):
-        layers += [ge.nn.Linear(fan_in, fan_out, rng=rng), ge.nn.ReLU()]
+        layers += [ge.nn.Linear(fan_in, fan_out, generator=generator), ge.nn.ReLU()]
     return ge.nn.Sequential(*layers[:-1])
 
 
@@ -158,22 +157,23 @@ def train(
     images = ge.tensor(train_set.features(), device=device)
     labels = ge.tensor(train_set.labels.astype(np.int64), device=device)
     optimizer = ge.optim.Adam(model.parameters(), lr=options.rate)
-    rng = np.random.default_rng(options.seed)
+    generator = ge.random.Generator(options.seed)
     history = History(str(device))
     epochs = min(options.epochs, 3) if options.quick else options.epochs
     steps = epochs * -(-len(train_set) // options.batch)
     with tqdm(total=steps, desc="training", unit="batch", disable=None) as bar:
         for _ in range(epochs):
             started, right = time.perf_counter(), 0
-            for chosen in batches(len(train_set), options.batch, rng):
-                rows = ge.tensor(chosen, device=device)
-                logits = model(images[rows])
-                loss = ge.cross_entropy(logits, labels[rows])
+            order = ge.random.randperm(len(train_set), device=device, generator=generator)
+            for start in range(0, len(train_set), options.batch):
+                rows = order[start : start + options.batch]
+                logits, wanted = model(images[rows]), labels[rows]
+                loss = ge.cross_entropy(logits, wanted)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 history.loss.append(loss.item())
-                right += int((logits.numpy().argmax(1) == train_set.labels[chosen]).sum())
+                right += (logits.argmax(1) == wanted).sum().item()
                 observe_gradients(history, model, every=1 + steps // 200)
                 bar.update()
                 bar.set_postfix(loss=f"{history.loss[-1]:.4f}", refresh=False)
@@ -186,13 +186,6 @@ def train(
                 loss=f"{history.loss[-1]:.4f}", accuracy=f"{history.test_accuracy[-1]:.2%}"
             )
     return history
-
-
-def batches(count: int, size: int, rng: np.random.Generator) -> Iterator[Array]:
-    """All numbers below `count` in random order, `size` at a time; the last batch may be short."""
-    order = rng.permutation(count)
-    for start in range(0, count, size):
-        yield order[start : start + size]
 
 
 def observe_gradients(history: History, model: ge.nn.Module, every: int) -> None:

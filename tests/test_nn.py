@@ -18,12 +18,19 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+def seeded(seed: int = 0) -> ge.random.Generator:
+    return ge.random.Generator(seed)
+
+
 class Branch(nn.Module):
     """Parameters and modules in attributes, lists, tuples and dicts."""
 
     def __init__(self) -> None:
         self.scale = nn.Parameter(np.ones(3))
-        self.layers = [nn.Linear(3, 3, rng=rng()), nn.Sequential(nn.Tanh(), nn.Linear(3, 2))]
+        self.layers = [
+            nn.Linear(3, 3, generator=seeded()),
+            nn.Sequential(nn.Tanh(), nn.Linear(3, 2)),
+        ]
         self.named = {"gate": nn.Linear(2, 1), "extra": (nn.Parameter(np.zeros(1)), "text", 3)}
         self.again = self.layers[0]
         self.constant = ge.tensor([1.0])
@@ -93,7 +100,7 @@ def test_train_eval_zero_grad_and_freezing():
 
 
 def test_to_moves_and_converts_in_place():
-    layer = nn.Linear(3, 2, rng=rng())
+    layer = nn.Linear(3, 2, generator=seeded())
     weight = layer.weight
     assert layer.to("cpu") is layer
     assert layer.to(dtype=np.float64) is layer
@@ -123,14 +130,14 @@ def test_repr_is_a_tree():
 @pytest.mark.parametrize("shape", [(5, 3), (3,), (2, 4, 3), (0, 3)])
 @pytest.mark.parametrize("bias", [True, False])
 def test_linear_is_its_formula(shape, bias):
-    layer = nn.Linear(3, 2, bias=bias, rng=rng(), dtype=np.float64)
+    layer = nn.Linear(3, 2, bias=bias, generator=seeded(), dtype=np.float64)
     x = rng().normal(size=shape)
     expected = x @ layer.weight.numpy().T + (layer.bias.numpy() if bias else 0)
     np.testing.assert_allclose(layer(ge.tensor(x)).numpy(), expected, rtol=1e-14)
 
 
 def test_linear_has_the_right_gradients():
-    layer = nn.Linear(3, 2, rng=rng(), dtype=np.float64)
+    layer = nn.Linear(3, 2, generator=seeded(), dtype=np.float64)
 
     def run(x, weight, bias):
         layer.weight, layer.bias = weight, bias
@@ -153,7 +160,7 @@ def test_activations(layer, formula):
     np.testing.assert_allclose(layer(ge.tensor(x)).numpy(), formula(x), rtol=1e-15, atol=1e-16)
 
 
-def test_a_network_is_pytorchs_bit_for_bit_nearly():
+def test_a_network_agrees_with_pytorch():
     torch = pytest.importorskip("torch", reason="compares with PyTorch")
     ours = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
     theirs = torch.nn.Sequential(
@@ -184,27 +191,41 @@ def test_a_network_is_pytorchs_bit_for_bit_nearly():
 @pytest.mark.parametrize(
     ("draw", "std"),
     [
-        (lambda shape: init.kaiming_uniform(shape, rng()), math.sqrt(2 / 400)),
-        (lambda shape: init.kaiming_uniform(shape, rng(), math.sqrt(5)), math.sqrt(1 / 1200)),
-        (lambda shape: init.kaiming_normal(shape, rng()), math.sqrt(2 / 400)),
-        (lambda shape: init.xavier_uniform(shape, rng()), math.sqrt(2 / 700)),
-        (lambda shape: init.xavier_normal(shape, rng()), math.sqrt(2 / 700)),
+        (init.kaiming_uniform, math.sqrt(2 / 400)),
+        (lambda shape, **kw: init.kaiming_uniform(shape, 5**0.5, **kw), math.sqrt(1 / 1200)),
+        (init.kaiming_normal, math.sqrt(2 / 400)),
+        (init.xavier_uniform, math.sqrt(2 / 700)),
+        (init.xavier_normal, math.sqrt(2 / 700)),
     ],
 )
 def test_initial_weights_have_the_right_size(draw, std):
-    weight = draw((300, 400))
+    weight = draw((300, 400), generator=seeded()).numpy()
     assert weight.dtype == np.float32
     assert abs(weight.mean()) < std / 100
     assert weight.std() == pytest.approx(std, rel=0.01)
 
 
 def test_one_seed_gives_one_network():
-    first, second = nn.Linear(5, 4, rng=rng()), nn.Linear(5, 4, rng=rng())
+    first, second = nn.Linear(5, 4, generator=seeded()), nn.Linear(5, 4, generator=seeded())
     np.testing.assert_array_equal(first.weight.numpy(), second.weight.numpy())
     np.testing.assert_array_equal(first.bias.numpy(), second.bias.numpy())
-    other = nn.Linear(5, 4, rng=np.random.default_rng(1))
+    other = nn.Linear(5, 4, generator=seeded(1))
     assert (other.weight.numpy() != first.weight.numpy()).all()
     assert abs(first.weight.numpy()).max() <= 5**-0.5
+
+
+def test_the_default_generator_is_the_one_that_is_seeded_by_hand():
+    ge.manual_seed(3)
+    first = nn.Linear(5, 4).weight.numpy()
+    ge.manual_seed(3)
+    np.testing.assert_array_equal(nn.Linear(5, 4).weight.numpy(), first)
+
+
+def test_sizes_that_are_none_are_refused():
+    with pytest.raises(ge.ShapeError, match="Linear: in_features=0"):
+        nn.Linear(0, 3)
+    with pytest.raises(ge.ShapeError, match=r"two axes at least, got shape \(3,\)"):
+        init.kaiming_normal((3,))
 
 
 # --- where an error happened ---------------------------------------------------------------------

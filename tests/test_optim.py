@@ -58,7 +58,7 @@ def test_adam_by_hand():
 @pytest.mark.parametrize("name", ["SGD", "Adam"])
 def test_it_goes_downhill(name):
     w = ge.tensor(np.linspace(-2, 2, 5), requires_grad=True)
-    optimizer = getattr(optim, name)([w], lr=0.02)
+    optimizer = getattr(optim, name)([w], lr=0.05)
     before = bowl(w).item()
     for _ in range(300):
         optimizer.zero_grad()

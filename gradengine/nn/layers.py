@@ -8,19 +8,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
+from gradengine import ops
+from gradengine.errors import ShapeError, hinted
 from gradengine.nn import init
 from gradengine.nn.module import Module, Parameter
-from gradengine.ops import activations
+from gradengine.random import Generator
 from gradengine.tensor import Tensor
 
 
 class Linear(Module):
     """y = x W^T + b, with W of shape (out_features, in_features) and b of (out_features,).
 
-    Shapes: x (..., in_features), y (..., out_features). Weights are drawn from
-    U(-1/sqrt(in_features), 1/sqrt(in_features)) with `rng`.
+    Shapes: x (..., in_features), y (..., out_features). Both are drawn from U(-k, k),
+    k = 1 / sqrt(in_features), with `generator` (the default one if None).
 
     >>> import gradengine as ge
     >>> layer = Linear(3, 2)
@@ -34,19 +34,25 @@ class Linear(Module):
         out_features: int,
         bias: bool = True,
         *,
-        rng: np.random.Generator | None = None,
-        dtype: Any = np.float32,
+        device: Any = None,
+        dtype: Any = None,
+        generator: Generator | None = None,
     ) -> None:
-        rng = np.random.default_rng() if rng is None else rng
+        for name, size in (("in_features", in_features), ("out_features", out_features)):
+            if size < 1:
+                raise ShapeError(hinted(f"Linear: {name}={size}", "give at least 1"))
         self.in_features, self.out_features = in_features, out_features
-        shape = (out_features, in_features)
-        self.weight = Parameter(init.kaiming_uniform(shape, rng, math.sqrt(5), dtype))
         bound = 1 / math.sqrt(in_features)
-        self.bias = Parameter(init.uniform((out_features,), bound, rng, dtype)) if bias else None
+
+        def draw(*shape: int) -> Parameter:
+            found = init.uniform(shape, bound, generator=generator, device=device, dtype=dtype)
+            return Parameter(found)
+
+        self.weight = draw(out_features, in_features)
+        self.bias = draw(out_features) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x @ self.weight.T
-        return y if self.bias is None else y + self.bias
+        return ops.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         sizes = f"in_features={self.in_features}, out_features={self.out_features}"
@@ -86,18 +92,18 @@ class ReLU(Module):
     """max(x, 0)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.relu(x)
+        return ops.relu(x)
 
 
 class Tanh(Module):
     """tanh(x)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.tanh(x)
+        return ops.tanh(x)
 
 
 class Sigmoid(Module):
     """1 / (1 + exp(-x))."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return activations.sigmoid(x)
+        return ops.sigmoid(x)
