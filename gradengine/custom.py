@@ -13,7 +13,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .device import as_array, namespace
+from .device import as_array, is_host, namespace, quiet
 from .dtypes import is_inexact
 from .errors import GraphError, ShapeError, hinted
 from .forward import dual
@@ -48,16 +48,26 @@ class Context:
         self.needs_input_grad: tuple[bool, ...] = ()
         self.materialize = True
         self._saved: tuple[Any, ...] = ()
+        self._given: tuple[Any, ...] = ()
         self._constants: tuple[Any, ...] = ()
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors (inputs, outputs or others, or None) for `saved_tensors`."""
-        self._saved = tensors
+        self._given, self._saved = tensors, tuple(map(_handle, tensors))
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
         """What `save_for_backward` was given."""
         return self._saved
+
+    def resolve(self, outputs: Sequence[Any], stand_ins: Sequence[Any]) -> None:
+        """Once forward has returned: outputs among the saved tensors become their stand-ins."""
+        places = {id(y): k for k, y in enumerate(outputs)}
+        self._saved = tuple(
+            stand_ins[places[id(x)]] if id(x) in places else kept
+            for x, kept in zip(self._given, self._saved, strict=True)
+        )
+        self._given = self._constants = ()
 
     def mark_non_differentiable(self, *outputs: Any) -> None:
         """Say that these outputs have no gradient."""
@@ -66,6 +76,15 @@ class Context:
     def set_materialize_grads(self, value: bool) -> None:
         """Whether outputs without a gradient give zeros (the default) or None to backward."""
         self.materialize = value
+
+
+def _handle(x: Any) -> Any:
+    """A tensor of the same values and history, which later writes to `x` do not reach."""
+    if not isinstance(x, Traced):
+        return x
+    handle = constant(type(x), x.array)
+    handle.node = x.node
+    return handle
 
 
 class UserOp:
@@ -85,7 +104,7 @@ class UserOp:
         ctx = Context()
         ctx.needs_input_grad = tuple(isinstance(x, Traced) and x.node is not None for x in args)
         with no_grad():
-            out = self.forward(ctx, *args)
+            out = self.forward(ctx, *map(_handle, args))
         single = not isinstance(out, (tuple, list))
         outputs = [out] if single else list(out)
         for y in outputs:
@@ -93,19 +112,24 @@ class UserOp:
                 raise GraphError(
                     hinted(f"{self.name}: forward returned {type(y).__name__}", "return Tensors")
                 )
+            if y.level:
+                raise GraphError(
+                    hinted(
+                        f"{self.name}: forward reads a tensor of a surrounding ge.jvp directly",
+                        "pass it as an argument, so that its tangent is not lost",
+                    )
+                )
         if grad_enabled() and any(ctx.needs_input_grad):
             outputs = self._attach(ctx, args, outputs)
+        else:
+            outputs = [constant(Tensor, y.array) for y in outputs]
         return outputs[0] if single else tuple(outputs)
 
     def _attach(self, ctx: Context, args: Sequence[Any], outputs: list[Any]) -> list[Any]:
         """The outputs as results of one node, which keeps the context."""
         constants = {id(y) for y in ctx._constants}
-        places = {id(y): k for k, y in enumerate(outputs)}
-        kept = ctx._saved
-        ctx._saved = tuple(
-            (_Output(places[id(x)], x.array) if id(x) in places else x) for x in kept
-        )
-        arrays = tuple(x.array for x in kept if isinstance(x, Traced))
+        ctx.resolve(outputs, [_Output(k, y.array) for k, y in enumerate(outputs)])
+        arrays = tuple(x.array for x in ctx._saved if isinstance(x, (Traced, _Output)))
         inputs = tuple(x.node if isinstance(x, Traced) else None for x in args)
         shapes = [(y.array.shape, y.array.dtype, namespace(y.array)) for y in outputs]
         meta = tuple((x.shape, x.dtype) if isinstance(x, Traced) else None for x in args)
@@ -126,23 +150,27 @@ class UserOp:
             for c, (shape, dtype, xp) in zip(g, node.params, strict=True)
         ]
         restored = _restored(ctx, node, graph)
-        with enable_grad() if graph else no_grad():
-            found = self.backward(restored, *seeds)
-        found = list(found) if isinstance(found, (tuple, list)) else [found]
         meta = node.meta or ()
-        if len(found) != len(meta):
-            raise GraphError(
-                hinted(
-                    f"{self.name}: backward returned {len(found)} gradients for {len(meta)} arguments",
-                    "return one for each argument of forward, None where there is none",
-                )
-            )
+        with enable_grad() if graph else no_grad():
+            found = self._gradients(restored, seeds, len(meta))
         pairs: list[tuple[Node | None, Any]] = []
         for i, (parent, c, m) in enumerate(zip(node.inputs, found, meta, strict=True)):
             if parent is not None and c is not None:
                 fitted = _fitted(self.name, i, c, m)
                 pairs.append((parent, fitted if graph else fitted.array))
         return pairs
+
+    def _gradients(self, ctx: Context, seeds: Sequence[Any], count: int) -> list[Any]:
+        found = self.backward(ctx, *seeds)
+        found = list(found) if isinstance(found, (tuple, list)) else [found]
+        if len(found) != count:
+            raise GraphError(
+                hinted(
+                    f"{self.name}: backward returned {len(found)} gradients for {count} arguments",
+                    "return one for each argument of forward, None where there is none",
+                )
+            )
+        return found
 
     # --- forward mode ---
 
@@ -167,14 +195,15 @@ class UserOp:
         leaves = [_zero_leaf(y) for y in outputs]
         ctx = Context()
         ctx.needs_input_grad = tuple(t is not None for t in tangents)
+        with no_grad():
+            out = self.forward(ctx, *map(_handle, primals))
+        ctx.resolve(list(out) if isinstance(out, (tuple, list)) else [out], outputs)
         with enable_grad():
-            self.forward(ctx, *primals)
-            found = self.backward(ctx, *leaves)
-            found = list(found) if isinstance(found, (tuple, list)) else [found]
+            found = self._gradients(ctx, leaves, len(primals))
             pairs = [
-                (fit(v, x.shape, x.dtype), t)
-                for v, x, t in zip(found, primals, tangents, strict=True)
-                if t is not None and isinstance(v, Traced)
+                (_fitted(self.name, i, found[i], (x.shape, x.dtype)), tangents[i])
+                for i, x in enumerate(primals)
+                if tangents[i] is not None and isinstance(found[i], Traced)
             ]
             return gradients([v for v, _ in pairs], leaves, [t for _, t in pairs], name=self.name)
 
@@ -214,11 +243,11 @@ def _seed(c: Any, shape: Any, dtype: Any, xp: Any, materialize: bool) -> Any:
 
 def _fitted(name: str, i: int, c: Any, meta: Any) -> Any:
     c = c if isinstance(c, Traced) else constant(Tensor, as_array(c))
-    if c.array.ndim >= len(meta[0]):
-        try:
-            return fit(c, *meta)
-        except ValueError:
-            pass
+    given, needed = c.array.shape[::-1], meta[0][::-1]
+    if len(given) >= len(needed) and all(
+        n in (1, m) for m, n in zip(given, needed, strict=False)
+    ):
+        return fit(c, *meta)
     raise ShapeError(
         hinted(
             f"{name}: backward gave argument {i} a gradient of shape {tuple(c.array.shape)}, "
@@ -391,41 +420,116 @@ def once_differentiable(backward: Rule) -> Rule:
 
     @functools.wraps(backward)
     def wrapper(ctx: Context, *grads: Any) -> Any:
-        if grad_enabled():
-            raise GraphError(
-                hinted(
-                    f"{backward.__qualname__} is marked once_differentiable",
-                    "write it with engine operations to differentiate it again",
-                )
-            )
-        return backward(ctx, *grads)
+        with no_grad():
+            found = backward(ctx, *grads)
+        if not grad_enabled():
+            return found
+        sources = [x for x in (*grads, *ctx.saved_tensors) if isinstance(x, Traced)]
+        nodes = tuple(x.node for x in sources if x.node is not None)
+        single = not isinstance(found, (tuple, list))
+        results = [
+            record(Tensor, once, x.array, nodes, ()) if nodes and isinstance(x, Traced) else x
+            for x in ([found] if single else found)
+        ]
+        return results[0] if single else tuple(results)
 
+    once = _Once(f"{backward.__qualname__}, marked once_differentiable,")
     return wrapper
+
+
+class _Once:
+    """The op of a gradient that has no derivative itself: it may be used, not differentiated."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def pull(self, node: Node, g: Any, graph: bool) -> Any:
+        raise GraphError(
+            hinted(
+                f"backward: {self.name} has no derivative",
+                "write it with engine operations to differentiate it again",
+            )
+        )
 
 
 # --- recomputation ---
 
 
+class _Call:
+    """A call that can be made again: the function, its arguments as they were, the random state."""
+
+    def __init__(self, f: Rule, args: Any, kwargs: Any) -> None:
+        leaves, self.rebuild = flatten((args, kwargs))
+        self.f, self.leaves, self.state = f, [_handle(x) for x in leaves], get_state()
+        self.sources: tuple[Node, ...] = ()
+        self.digests: list[Any] = []
+
+    def finish(self, outputs: Sequence[Any], start: int) -> None:
+        """Note what the first run gave, to know it again."""
+        roots = [y.node for y in outputs if isinstance(y, Traced) and y.node is not None]
+        self.sources = tuple(_entries(roots, start))
+        self.digests = [_digest(y) for y in outputs]
+
+    def again(self) -> list[Any]:
+        """Run it once more, recorded; GraphError if it is not the same computation."""
+        second, now, start = _Call(self.f, (), {}), get_state(), next_tick()
+        set_state(self.state)
+        try:
+            with enable_grad():
+                args, kwargs = self.rebuild([_handle(x) for x in self.leaves])
+                outputs, _ = flatten(self.f(*args, **kwargs))
+        finally:
+            set_state(now)
+        second.finish(outputs, start)
+        if {*second.sources} != {*self.sources} or not _same(self.digests, second.digests):
+            raise GraphError(
+                hinted(
+                    "backward: checkpoint computed something else the second time",
+                    "the function must depend on nothing that changes between forward and backward:"
+                    " no tensor written to since, no random numbers but the default generator's",
+                )
+            )
+        return outputs
+
+
+def _digest(y: Any) -> Any:
+    """Shape, dtype and two sums of an output; on a GPU without the sums, which it would wait for."""
+    if not isinstance(y, Traced):
+        return None
+    array = y.array
+    if not is_host(namespace(array)) or not is_inexact(array.dtype):
+        return array.shape, array.dtype, 0.0, 0.0
+    with quiet():
+        total, size = array.sum(dtype="float64"), abs(array).sum(dtype="float64")
+    return array.shape, array.dtype, float(total), float(size)
+
+
+def _same(first: Sequence[Any], second: Sequence[Any]) -> bool:
+    """Whether two runs gave the same outputs, but for the last digits of parallel sums."""
+    for a, b in zip(first, second, strict=False):
+        if a is None or b is None or a[:2] != b[:2]:
+            if a is not b:
+                return False
+            continue
+        slack = {2: 1e-2, 4: 1e-5}.get(a[1].itemsize, 1e-12) * a[3]
+        if abs(a[2] - b[2]) > slack or abs(a[3] - b[3]) > slack:
+            return False
+    return len(first) == len(second)
+
+
 class _Checkpoint:
     """The op of a checkpointed call: going back means running the function again, recorded.
 
-    The new nodes are newer than everything pending, so the pass goes through them next and comes out at
-    the nodes the function had used: the gradients are those of the plain call, bit for bit.
+    The new nodes are newer than everything pending, so the pass goes through them next and comes
+    out at the nodes the function had used: the gradients are those of the plain call, bit for bit.
     """
 
     name = "checkpoint"
 
     @staticmethod
     def pull(node: Node, g: list[Any], _graph: bool) -> list[tuple[Node | None, Any]]:
-        f, args, kwargs, state = node.params
-        now = get_state()
-        set_state(state)
-        try:
-            with enable_grad():
-                leaves, _ = flatten(f(*args, **kwargs))
-        finally:
-            set_state(now)
-        return [(y.node, c) for y, c in zip(leaves, g, strict=True) if c is not None]
+        outputs = node.saved[0].again()
+        return [(y.node, c) for y, c in zip(outputs, g, strict=True) if c is not None]
 
 
 _CHECKPOINT = _Checkpoint()
@@ -436,7 +540,10 @@ def checkpoint(f: Rule, *args: Any, **kwargs: Any) -> Any:
 
     Memory falls from all of f's intermediate values to its arguments, for one more forward of f.
     Gradients equal those of the plain call bit for bit, random numbers included; tensors that f
-    closes over get theirs too. (Chen et al., Training Deep Nets with Sublinear Memory Cost, 2016.)
+    closes over get theirs too. f must compute the same both times: a backward pass raises
+    GraphError where a tensor f closes over was written to since, or random numbers came from a
+    generator other than the default one. (Chen et al., Training Deep Nets with Sublinear Memory
+    Cost, 2016.)
 
     >>> import gradengine as ge
     >>> x = ge.tensor(3.0, requires_grad=True)
@@ -444,16 +551,17 @@ def checkpoint(f: Rule, *args: Any, **kwargs: Any) -> Any:
     >>> x.grad
     tensor(27.)
     """
-    if not grad_enabled() or any(isinstance(x, Traced) and x.level for x in flatten(args)[0]):
+    if not grad_enabled():
         return f(*args, **kwargs)
-    state, start = get_state(), next_tick()
+    call, start = _Call(f, args, kwargs), next_tick()
     out = f(*args, **kwargs)
     leaves, rebuild = flatten(out)
-    roots = [y.node for y in leaves if isinstance(y, Traced) and y.node is not None]
-    if not roots:
+    tensors = [y for y in leaves if isinstance(y, Traced)]
+    if any(y.level for y in tensors) or all(y.node is None for y in tensors):
         return out
-    sources = tuple(_entries(roots, start))
-    node = record(Tensor, _CHECKPOINT, None, sources, (), (f, args, kwargs, state)).node
+    call.finish(leaves, start)
+    arrays = [x.array for x in call.leaves if isinstance(x, Traced)]
+    node = record(Tensor, _CHECKPOINT, None, call.sources, (call, *arrays)).node
     return rebuild(
         [
             record(Tensor, PICK, y.array, (node,), (), (k, len(leaves)))
