@@ -80,9 +80,13 @@ def common_namespace(arrays: Any, name: str) -> Namespace:
     """The one module all `arrays` belong to; arrays of two libraries raise DeviceError."""
     chosen: Namespace = None
     for x in arrays:
-        if not is_array(x):
+        cls = x.__class__
+        if cls is np.ndarray:
+            xp = np
+        elif is_array(x):
+            xp = namespace_of(cls)
+        else:
             continue
-        xp = namespace(x)
         if chosen is None:
             chosen = xp
         elif xp is not chosen:
@@ -105,7 +109,7 @@ def mixed_devices(name: str, arrays: Any) -> DeviceError:
 def owner(array: Array) -> Array:
     """The array whose memory `array` shows: itself, or the end of its chain of bases."""
     base = array.base
-    while base is not None and is_array(base):
+    while base is not None and (base.__class__ is np.ndarray or is_array(base)):
         array, base = base, base.base
     return array
 

@@ -78,6 +78,13 @@ def node_of(tensor: Any, name: str, what: str) -> Node:
                 "call requires_grad_() on an input before computing it, outside no_grad",
             )
         )
+    if tensor.level:
+        raise GraphError(
+            hinted(
+                f"{name}: {what} carries a tangent (it is inside ge.jvp)",
+                "use ge.grad inside ge.jvp: its result carries the tangent on",
+            )
+        )
     return tensor.node
 
 
@@ -93,13 +100,6 @@ def backward(
     inputs: Sequence[Any] | None = None,
 ) -> None:
     """Add d(tensors)/d(leaf), weighted by `gradients`, to the `.grad` of every leaf (or of `inputs`)."""
-    if any([t.level for t in tensors if isinstance(t, Traced)]):
-        raise GraphError(
-            hinted(
-                "backward: the output carries a tangent (it is inside ge.jvp)",
-                "use ge.grad inside ge.jvp: its result carries the tangent on",
-            )
-        )
     nodes = [node_of(t, "backward", "the output") for t in tensors]
     seeds = [seed(t, g, "backward", create_graph) for t, g in zip(tensors, gradients, strict=True)]
     targets = None
@@ -109,7 +109,7 @@ def backward(
     arrived = pullback(nodes, seeds, keep=keep, graph=create_graph, targets=targets)
     del seeds
     plain = tensors[0].plain
-    hooks = [h for node in arrived if node.extras for h in node.extras.get("accumulated", ())]
+    hooks: list[Any] = []
     sums: list[tuple[Node, Any, Any, bool]] = []
     with _accumulating:
         while arrived:  # first everything that can fail, then the assignments
@@ -118,6 +118,8 @@ def backward(
             if create_graph:
                 holder.node = g.node
             del g
+            if node.extras is not None:
+                hooks += node.extras.get("accumulated", ())
             if not is_sole_owner(holder):
                 holder.array = holder.array.copy()
             fresh_leaf = node.__class__ is Leaf and node.grad is None  # type: ignore[attr-defined]

@@ -93,7 +93,7 @@ class Op:
         """Apply the op to raw, traced or dual arrays: the general path behind every call."""
         raws: list[Any] = []
         nodes: list[Node | None] = []
-        plain, dual, foreign = None, None, False
+        plain, dual, live, foreign = None, None, False, False
         for x in arrays:
             if isinstance(x, Traced):
                 plain = x.plain
@@ -101,17 +101,23 @@ class Op:
                     dual = x
                 raws.append(x.array)
                 nodes.append(x.node)
+                live = live or x.node is not None
             else:
                 foreign = foreign or is_array(x)
                 raws.append(as_array(x) if isinstance(x, (list, tuple)) else x)
                 nodes.append(None)
         if dual is not None:
             return cast(Any, dual).push(self, arrays, params)
+        xp = common_namespace(raws, self.name)
         try:
-            y = self.compute(common_namespace(raws, self.name), raws, params)
+            y = self.compute(xp, raws, params)
         except Exception as error:
             raise explain(self.name, error, raws, params) from error
-        return y if plain is None else self._wrap(plain, y, raws, nodes, params, arrays, foreign)
+        if plain is None:
+            return y
+        if foreign and live:
+            _expose_operands(arrays)
+        return self._wrap(plain, y, raws, nodes, params, arrays, live)
 
     def guarded(self, function: Callable[..., Any], *arrays: Any, **params: Any) -> Any:
         """`function(xp, *arrays, **params)`, its errors translated as this op's."""
@@ -123,7 +129,8 @@ class Op:
     def wrap(self, y: Any, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
         """A traced `y` that was computed from traced `arrays` outside, as this op would have."""
         raws, nodes = [x.array for x in arrays], [x.node for x in arrays]
-        return self._wrap(arrays[0].plain, y, raws, nodes, params, arrays, False)
+        live = any(node is not None for node in nodes)
+        return self._wrap(arrays[0].plain, y, raws, nodes, params, arrays, live)
 
     def _wrap(
         self,
@@ -133,18 +140,20 @@ class Op:
         nodes: Sequence[Node | None],
         params: dict[str, Any],
         arrays: Sequence[Any],
-        foreign: bool,
+        live: bool,
     ) -> Any:
-        if not is_array(y):
-            y = as_array(y)
-        live = self.differentiable and any(n is not None for n in nodes) and grad_enabled()
-        if live and y.dtype.kind in "fcV":
-            if foreign:
-                _expose_operands(arrays)
-            codes = self.codes_for(tuple(n is not None for n in nodes))
-            saved = (_keep(y, codes[0]), *map(_keep, raws, codes[1:]))
-            meta = tuple((x.shape, x.dtype) if is_array(x) else None for x in raws)
-            refuse_complex(self.name, y.dtype, meta, nodes)
+        y = as_array(y)
+        if live and self.differentiable and grad_enabled() and y.dtype.kind in "fcV":
+            codes = self.codes_for(tuple([node is not None for node in nodes]))
+            saved = tuple(
+                [
+                    x if code == VALUE else None if code == NONE else _like(x)
+                    for x, code in zip((y, *raws), codes, strict=True)
+                ]
+            )
+            meta = tuple([(x.shape, x.dtype) if is_array(x) else None for x in raws])
+            if y.dtype.kind == "c":
+                refuse_complex(self.name, y.dtype, meta, nodes)
             out = record(plain, self, y, tuple(nodes), saved, params, meta)
         else:
             out = constant(plain, y)
@@ -293,10 +302,8 @@ def _reads(rule: Any, skip: int, count: int) -> list[int]:
     ]
 
 
-def _keep(x: Any, code: int) -> Any:
-    if code == VALUE:
-        return x
-    return Like(x.shape, x.dtype) if code == LIKE and is_array(x) else None
+def _like(x: Any) -> Any:
+    return Like(x.shape, x.dtype) if is_array(x) else None
 
 
 def _retrace(saved: Sequence[Any], node: Node, plain: type[Any]) -> list[Any]:
