@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ..device import is_array, move, namespace
-from ..dtypes import as_dtype, is_inexact
-from ..op import Domain, Draw, Op, registry
-from ..tape import Traced
+from gradengine.device import is_array, move, namespace
+from gradengine.dtypes import as_dtype, is_inexact
+from gradengine.op import Domain, Draw, Op, registry
+from gradengine.tape import Traced
 
 Array = Any
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import numpy as np
 
-from ..autodiff import jvp, vjp
-from ..device import as_array, device_of, is_array, move, to_numpy
-from ..dtypes import is_inexact
-from ..errors import DTypeError, GradengineError, hinted
-from ..tape import Traced, constant
-from ..tensor import Tensor
-from ..trees import flatten
+from gradengine.autodiff import jvp, vjp
+from gradengine.device import as_array, device_of, is_array, move, to_numpy
+from gradengine.dtypes import is_inexact
+from gradengine.errors import DTypeError, GradengineError, hinted
+from gradengine.tape import Traced, constant
+from gradengine.tensor import Tensor
+from gradengine.trees import flatten
 
 Fun = Callable[..., Any]
 Vector = np.ndarray[Any, np.dtype[np.float64]]
@@ -55,9 +56,9 @@ def check_grads(
     is the step of the differences. Arguments in float64 make it sharp: relative errors of 1e-6
     are found at any order. f must be smooth within `eps` of the arguments.
 
-    Raises GradientError, an AssertionError, which says the order, the mode, the argument, both values
-    and the relative error. The test is that of Griewank and Walther, Evaluating Derivatives,
-    section 2.1 (dot products), with Ridders' extrapolation where plain differences are too coarse.
+    Raises GradientError, an AssertionError, which says the order, the mode, the argument, both
+    values and the relative error. Where plain differences are too coarse they are extrapolated as
+    in Ridders, Advances in Engineering Software 4 (1982) 75.
 
     >>> import gradengine as ge
     >>> check_grads(lambda x, y: ge.tanh(x) * y, (ge.tensor([0.5, -1.0]).double(), np.ones(2)))
@@ -146,11 +147,13 @@ class _Checker:
         if "reverse" in self.modes:
             seeds = [self._like(y) for y in outputs]
             labels = [f"cotangent {k}" for k in range(len(seeds))]
-            self.check(_vjp_of(f, len(seeds)), seeds + xs, labels + names, level + 1, f"vjp({what})")
+            pulled = _vjp_of(f, len(seeds))
+            self.check(pulled, seeds + xs, labels + names, level + 1, f"vjp({what})")
         if "forward" in self.modes:
             tangents = [self._like(x) for x in xs]
             labels = [f"tangent of {name}" for name in names]
-            self.check(_jvp_of(f, len(xs)), xs + tangents, names + labels, level + 1, f"jvp({what})")
+            pushed = _jvp_of(f, len(xs))
+            self.check(pushed, xs + tangents, names + labels, level + 1, f"jvp({what})")
 
     def _check_once(
         self, f: Fun, xs: list[Tensor], names: list[str], outputs: list[Tensor], where: str
@@ -317,8 +320,8 @@ class _Slope:
         """Extrapolated twice at each of many steps; each element from where it has settled best."""
         steps = [self.step * 2.0**k for k in range(3, -6, -1)]
         plain = [self._central(h) for h in steps]
-        once = [(4 * b - a) / 3 for a, b in zip(plain, plain[1:], strict=False)]
-        twice = [(16 * b - a) / 15 for a, b in zip(once, once[1:], strict=False)]
+        once = [(4 * b - a) / 3 for a, b in pairwise(plain)]
+        twice = [(16 * b - a) / 15 for a, b in pairwise(once)]
         error = np.array([np.abs(b - a) for a, b in zip(once[1:], twice, strict=True)])
         best = np.where(np.isnan(error), np.inf, error).argmin(axis=0)
         return np.take_along_axis(np.array(twice), best[None], axis=0)[0]
