@@ -41,6 +41,8 @@ using bf16 = __nv_bfloat16;
 // Values are stored as T and computed as accumulate<T>: float, or double for double.
 template <class T> struct accumulator { using type = float; };
 template <> struct accumulator<double> { using type = double; };
+template <class A, class B> struct is_same { static constexpr bool value = false; };
+template <class A> struct is_same<A, A> { static constexpr bool value = true; };
 template <class T> using accumulate = typename accumulator<T>::type;
 
 template <class To, class From> GE_HD To convert(From v) { return static_cast<To>(v); }

@@ -1,6 +1,6 @@
 // random.cu: counter-based random numbers and dropout. Element i's number is a pure function of (seed,
 // offset, i): Philox4x32-10 (Salmon et al. 2011) with counter (i / 4, offset) and key seed; its four words
-// serve four neighbours. So the numbers depend on no grid, gradengine/random.py gives the same on the CPU,
+// serve four neighbours. So the numbers depend on no grid, gradengine/philox.py gives the same on the CPU,
 // and the backward pass of dropout computes the mask again instead of storing it: it is this same kernel.
 #include "philox.cuh"
 using namespace ge;
@@ -39,15 +39,25 @@ __global__ void __launch_bounds__(256) dropout(const T* __restrict__ x, T* __res
   }
 }
 
-// y[i] uniform in [0, 1), 24 bits
+// y[i] uniform in [0, 1) with as many bits as T holds: 24, or the top 11 of f16 and 8 of bf16, so that no
+// number rounds to 1; a double takes words 2i and 2i + 1 for its 53
 template <class T>
 __global__ void __launch_bounds__(256) random_uniform(T* __restrict__ y, i64 n, u64 seed, u64 offset) {
-  const i64 groups = (n + 3) / 4, threads = i64(gridDim.x) * 256;
+  constexpr int E = sizeof(T) == 8 ? 2 : 4;
+  constexpr u32 DROP = sizeof(T) == 4 ? 8 : is_same<T, f16>::value ? 21 : 24;
+  const i64 groups = (n + E - 1) / E, threads = i64(gridDim.x) * 256;
   for (i64 group = i64(blockIdx.x) * 256 + threadIdx.x; group < groups; group += threads) {
     const Words w = philox(u64(group), offset, seed);
 #pragma unroll
-    for (int k = 0; k < 4; ++k)
-      if (group * 4 + k < n) y[group * 4 + k] = store<T>(accumulate<T>(uniform(w.word[k])));
+    for (int k = 0; k < E; ++k) {
+      if (group * E + k >= n) continue;
+      if constexpr (sizeof(T) == 8) {
+        const double high = double(w.word[2 * k] >> 5) * 67108864.0;
+        y[group * E + k] = (high + double(w.word[2 * k + 1] >> 6)) * 1.1102230246251565e-16;
+      } else {
+        y[group * E + k] = store<T>(float(w.word[k] >> DROP) / float(1u << (32 - DROP)));
+      }
+    }
   }
 }
 

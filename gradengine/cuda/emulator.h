@@ -109,9 +109,8 @@ struct Fiber {
   char* stack = nullptr;
   Wait wait = RUNNING;
   unsigned mask = 0;
-  int parity = 0;
+  unsigned met = 0;  // the lanes that took part in the warp operation it waits at
 };
-struct Deposit { uint64_t bits; bool present; };
 struct State {
   uint3 thread{}, block{};
   dim3 block_size, grid_size;
@@ -120,7 +119,7 @@ struct State {
   int current = 0;
   char* dynamic = nullptr;
   size_t dynamic_size = 0;
-  Deposit deposits[2][32][32];  // [parity][warp][lane]
+  uint64_t deposits[32][32], exchanged[32][32];  // [warp][lane]: being gathered, and met
   std::function<void()> body;
   std::exception_ptr error;
   unsigned seed = 0;
@@ -167,8 +166,13 @@ inline bool release_warps(State& s, int threads) {
       if (f.wait == AT_WARP) { have |= 1u << lane; want |= f.mask; }
     }
     if (!have || ((want & alive) & ~have)) continue;
-    for (int lane = 0; lane < 32; ++lane)
-      if (have >> lane & 1) s.fibers[first + lane].wait = RUNNING;
+    // Those released read what was exchanged as soon as they run, before anyone meets again.
+    for (int lane = 0; lane < 32; ++lane) {
+      if (!(have >> lane & 1)) continue;
+      s.exchanged[first / 32][lane] = s.deposits[first / 32][lane];
+      s.fibers[first + lane].met = have;
+      s.fibers[first + lane].wait = RUNNING;
+    }
     released = true;
   }
   return released;
@@ -182,12 +186,10 @@ inline void run_block() {
     if (!f.stack) f.stack = static_cast<char*>(std::aligned_alloc(64, STACK));
     prepare(f.context, f.stack, STACK, &entry);
     f.wait = RUNNING;
-    f.parity = 0;
   }
   if (__start_ge_shared)
     std::memset(__start_ge_shared, 0xFF, size_t(__stop_ge_shared - __start_ge_shared));
   if (s.dynamic_size) std::memset(s.dynamic, 0xFF, s.dynamic_size);
-  std::memset(s.deposits, 0, sizeof s.deposits);
   std::vector<long> order = ascending(threads);
   std::mt19937 random(s.seed);
   shuffle_order(order, random, s.seed);
@@ -305,34 +307,31 @@ int run(void (*kernel)(P...), const unsigned* shape, size_t shared, unsigned see
 }
 
 // --- warp operations: deposit, meet, look -----------------------------------------------------------
-inline Deposit* meet(unsigned mask, uint64_t bits) {
+inline const uint64_t* meet(unsigned mask, uint64_t bits) {
   State& s = state();
-  const int me = s.current, warp = me >> 5, lane = me & 31;
-  Fiber& f = s.fibers[me];
-  Deposit* row = s.deposits[f.parity][warp];
-  // the other parity's deposits have been read by everyone who passed the previous meeting
-  s.deposits[f.parity ^ 1][warp][lane].present = false;
-  f.parity ^= 1;
-  row[lane] = Deposit{bits, true};
+  const int me = s.current;
+  s.deposits[me >> 5][me & 31] = bits;
   yield(AT_WARP, mask);
-  return row;
+  return s.exchanged[me >> 5];
 }
 template <class T> T exchange(unsigned mask, T value, int from) {
   static_assert(sizeof(T) <= 8, "shuffles move at most 8 bytes");
   uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof(T));
-  const Deposit d = meet(mask, bits)[from & 31];
-  if (!d.present)
+  const int me = state().current;
+  bits = meet(mask, bits)[from & 31];
+  if (!(state().fibers[me].met & mask & (1u << (from & 31))))
     throw std::runtime_error("divergent shuffle: lane " + std::to_string(from & 31) + " takes no part");
-  std::memcpy(&value, &d.bits, sizeof(T));
+  std::memcpy(&value, &bits, sizeof(T));
   return value;
 }
 inline unsigned ballot(unsigned mask, bool vote) {
-  const Deposit* row = meet(mask, vote);
-  unsigned votes = 0;
+  const int me = state().current;
+  const uint64_t* votes = meet(mask, vote);
+  unsigned result = 0;
   for (int lane = 0; lane < 32; ++lane)
-    if ((mask >> lane & 1) && row[lane].present && row[lane].bits) votes |= 1u << lane;
-  return votes;
+    if ((mask & state().fibers[me].met & (1u << lane)) && votes[lane]) result |= 1u << lane;
+  return result;
 }
 inline int lane() { return state().current & 31; }
 }  // namespace emulator

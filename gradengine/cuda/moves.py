@@ -174,7 +174,7 @@ def scatter_add(
 def dropout(x: Array, p: float, seed: int, offset: int, live: Array | None = None) -> Array:
     """x / (1 - p) where element i's uniform number is at least p, else 0; its own vjp too.
 
-    The numbers are those of gradengine/random.py for (seed, offset). `live`, a uint64 array of two
+    The numbers are those of gradengine/philox.py for (seed, offset). `live`, a uint64 array of two
     on the device, replaces seed and offset where a captured step is replayed.
     """
     kind = shapes.c_type(x.dtype)
@@ -192,10 +192,10 @@ def dropout(x: Array, p: float, seed: int, offset: int, live: Array | None = Non
 
 
 def uniform(shape: tuple[int, ...], dtype: Any, seed: int, offset: int) -> Array:
-    """Uniform numbers in [0, 1) of 24 bits, those of gradengine/random.py for (seed, offset)."""
+    """Uniform numbers in [0, 1), those of `philox.uniform` for (seed, offset), bit for bit."""
     y = backend().empty(shape, np.dtype(dtype))
     if y.size:
-        grid = (shapes.blocks(shapes.ceil_div(y.size, 4), shapes.THREADS), 1, 1)
+        grid = (shapes.blocks(shapes.ceil_div(y.size, 2), shapes.THREADS), 1, 1)
         args = (y, np.int64(y.size), np.uint64(seed), np.uint64(offset))
         launch(f"random_uniform<{shapes.c_type(dtype)}>", grid, (shapes.THREADS, 1, 1), args)
     return y
