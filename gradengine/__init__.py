@@ -160,6 +160,13 @@ from .ops.logic import logical_not as logical_not
 from .ops.logic import logical_or as logical_or
 from .ops.logic import not_equal as not_equal
 from .ops.noise import dropout as dropout
+from .ops.normalisation import log_softmax as log_softmax
+from .ops.normalisation import logsumexp as logsumexp
+from .ops.normalisation import norm as norm
+from .ops.normalisation import normalize as normalize
+from .ops.normalisation import softmax as softmax
+from .ops.normalisation import softmin as softmin
+from .ops.normalisation import vector_norm as vector_norm
 from .ops.padding import pad as pad
 from .ops.reductions import all as all
 from .ops.reductions import amax as amax

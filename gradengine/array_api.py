@@ -1,4 +1,4 @@
-"""What the Python array API standard (2024.12) asks of a namespace besides functions: dtypes, devices.
+"""What the array API standard (2024.12) asks of a namespace besides functions: dtypes, devices.
 
 https://data-apis.org/array-api/2024.12/
 
@@ -65,7 +65,7 @@ def finfo(type: Any, /) -> FloatInfo:
     """
     dtype = _dtype_of(type)
     if dtype.name == "bfloat16":
-        import ml_dtypes  # noqa: PLC0415  (only bfloat16 needs it)
+        import ml_dtypes
 
         info: Any = ml_dtypes.finfo(dtype)
     elif dtype.kind in "fc":
@@ -90,7 +90,7 @@ def iinfo(type: Any, /) -> IntInfo:
 
 
 def isdtype(dtype: DTypeLike, kind: Any) -> bool:
-    """Whether a dtype is `kind`: a dtype, a kind by name ("real floating", "integral", ...), or a tuple.
+    """Whether a dtype is `kind`: a dtype, a kind ("real floating", "integral", ...), or a tuple.
 
     >>> isdtype("float16", "real floating"), isdtype("int8", ("bool", "integral"))
     (True, True)
@@ -133,9 +133,7 @@ def result_type(*arrays_and_dtypes: Any) -> Any:
         ) from None
 
 
-def astype(
-    x: Any, dtype: DTypeLike, /, *, copy: bool = True, device: DeviceLike = None
-) -> Tensor:
+def astype(x: Any, dtype: DTypeLike, /, *, copy: bool = True, device: DeviceLike = None) -> Tensor:
     """`x` as another dtype, on the tape; itself if it is that already and `copy` is false.
 
     >>> astype(asarray([1, 2]), "float32")

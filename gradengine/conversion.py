@@ -1,4 +1,4 @@
-"""Tensors from what other people hold: numbers, lists, NumPy and CuPy arrays, DLPack; and back to NumPy.
+"""Tensors from what other people hold: numbers, lists, NumPy and CuPy arrays, DLPack; and back.
 
 Python floats become the default dtype (float32 unless set), arrays keep theirs. NumPy data go
 to the current device (`ge.default_device`), arrays that live on a GPU stay there.
@@ -56,7 +56,7 @@ def tensor(
     if isinstance(data, Traced):
         array = data.array
     elif is_array(data):
-        array = data
+        _check_numbers(array := data, "tensor")
     else:
         return made(_placed(_from_python(data, dtype, "tensor"), device), requires_grad)
     target = device_of(array) if device is None and _elsewhere(array, data) else _device(device)
@@ -88,15 +88,18 @@ def asarray(
         t = cast(Tensor, obj)
         if dtype is None and device is None:
             return t.clone() if copy else t
-        if copy is False and not (_same(t.dtype, dtype) and (device is None or Device(device) == t.device)):
+        if copy is False and not (
+            _same(t.dtype, dtype) and (device is None or Device(device) == t.device)
+        ):
             raise _copy_needed(t.dtype, dtype)
         return t.to(device=device, dtype=dtype, copy=bool(copy))
     if not is_array(obj):
-        if hasattr(obj, "__dlpack__") and not hasattr(obj, "__array__"):
+        if hasattr(obj, "__dlpack__"):
             return from_dlpack(obj, device=device, copy=copy)
         if copy is False and not hasattr(obj, "__array__"):
             raise _copy_needed(type(obj).__name__, dtype)
         return made(_placed(_from_python(obj, dtype, "asarray"), device))
+    _check_numbers(obj, "asarray")
     target = device_of(obj) if device is None and _elsewhere(obj, obj) else _device(device)
     if _same(obj.dtype, dtype) and target == device_of(obj) and not copy:
         expose(obj, saved_before=False)
@@ -160,15 +163,28 @@ def _from_python(data: Any, dtype: Any, name: str) -> Array:
         array = np.array(data)
     except ValueError as error:
         raise ShapeError(
-            hinted(f"{name}: {error}", "every row needs the same length; pad, or use a list of tensors")
+            hinted(
+                f"{name}: {error}", "every row needs the same length; pad, or use a list of tensors"
+            )
         ) from None
-    if array.dtype.kind not in "biufcV" or array.dtype.fields is not None:
-        raise DTypeError(
-            hinted(f"{name}: {type(data).__name__} holds {array.dtype}, no numbers", "give numbers")
-        )
-    if wanted is None and not (hasattr(data, "dtype") or any(hasattr(x, "dtype") for x in inner)):
-        wanted = python_dtype(array.dtype)
+    _check_numbers(array, name)
+    if wanted is None and not hasattr(data, "dtype"):
+        wanted = _listed_dtype(inner) or python_dtype(array.dtype)
     return array if wanted is None else _cast(array, wanted, name)
+
+
+def _check_numbers(array: Array, name: str) -> None:
+    if array.dtype.kind not in "biufcV" or array.dtype.fields is not None:
+        raise DTypeError(hinted(f"{name}: the data are {array.dtype}, no numbers", "give numbers"))
+
+
+def _listed_dtype(inner: Sequence[Any]) -> Any:
+    """The common dtype of the arrays in a list (Python numbers are weak); None without arrays."""
+    dtypes = {x.dtype for x in inner if hasattr(x, "dtype")}
+    if not dtypes:
+        return None
+    weak = {type(x)(0) for x in inner if type(x) in (int, float, complex)}
+    return np.result_type(*dtypes, *weak)
 
 
 def _stackable(data: Any, inner: Sequence[Any], name: str) -> Any:
@@ -176,7 +192,7 @@ def _stackable(data: Any, inner: Sequence[Any], name: str) -> Any:
     if any(tracked(x) for x in inner):
         raise GraphError(
             hinted(
-                f"{name}: the list holds a tensor that requires a gradient, and a copy has no history",
+                f"{name}: the list holds a tensor that requires a gradient; a copy has no history",
                 "ge.stack(list) stays on the tape; x.detach() gives the values alone",
             )
         )
@@ -190,7 +206,7 @@ def _stackable(data: Any, inner: Sequence[Any], name: str) -> Any:
 
 
 def python_dtype(found: Any) -> Any:
-    """What numbers of Python become: the default float dtype, its complex kin, or NumPy's choice."""
+    """What Python's numbers become: the default float dtype, its complex kin, or NumPy's choice."""
     if found.kind == "f":
         return get_default_dtype()
     if found.kind == "c":
@@ -229,5 +245,8 @@ def _same(dtype: Any, wanted: Any) -> bool:
 
 def _copy_needed(have: Any, want: Any) -> ValueError:
     return ValueError(
-        hinted(f"asarray: copy=False, but {have} cannot become {want or 'a tensor'} without", "copy=None")
+        hinted(
+            f"asarray: copy=False, but {have} cannot become {want or 'a tensor'} without",
+            "copy=None",
+        )
     )

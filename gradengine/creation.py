@@ -48,7 +48,9 @@ def as_shape(shape: Any, name: str, rest: tuple[Any, ...] = ()) -> tuple[int, ..
             n.__index__() for n in (given if isinstance(given, (list, tuple)) else (given,))
         )
     except AttributeError:
-        raise DTypeError(hinted(f"{name}: {given!r} is no shape", "give ints, as in (2, 3)")) from None
+        raise DTypeError(
+            hinted(f"{name}: {given!r} is no shape", "give ints, as in (2, 3)")
+        ) from None
     if any(n < 0 for n in sizes):
         raise ShapeError(hinted(f"{name}: negative size in {sizes}", "sizes count from 0"))
     return sizes
@@ -242,7 +244,14 @@ def linspace(
     (size,) = as_shape(num, "linspace")
     if tracked(start) or tracked(stop):
         steps = _new(
-            "linspace", 0, 1, size, dtype=dtype, device=device, requires_grad=False, endpoint=endpoint
+            "linspace",
+            0,
+            1,
+            size,
+            dtype=dtype,
+            device=device,
+            requires_grad=False,
+            endpoint=endpoint,
         )
         return start * (1 - steps) + stop * steps
     bounds = [x.item() if isinstance(x, Traced) else x for x in (start, stop)]  # type: ignore[attr-defined]

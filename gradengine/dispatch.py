@@ -1,8 +1,8 @@
-"""NumPy's and CuPy's ufuncs on tensors: `np.exp(t)`, `np.add.reduce(t)`, `cupy.exp(t)` stay on the tape.
+"""NumPy's and CuPy's ufuncs on tensors: `np.exp(t)`, `cupy.exp(t)` stay on the tape.
 
 A ufunc is looked up once, by its library and name, and is our op from then on. One we have no
-op for is computed on the raw arrays where nothing asks for a gradient, and refused where something does:
-no value leaves the tape in silence.
+op for is computed on the raw arrays where nothing asks for a gradient, and refused where
+something does: no value leaves the tape in silence.
 
 Floor 3: stands on ops/ and writes.py; below tensor.py.
 """
@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 
 from . import ops, writes
-from .device import SCALARS, Array, as_array, is_array, is_scalar_class, namespace
+from .device import SCALARS, as_array, is_array, is_scalar_class, namespace
 from .errors import GraphError, hinted
 from .tape import Traced, constant, grad_enabled
 
@@ -125,8 +125,25 @@ RENAMED = {
     "log_expit": "log_sigmoid",
 }
 SPECIAL = frozenset(
-    ("cbrt", "digamma", "erf", "erfc", "erfinv", "exp2", "expit", "expm1", "gammaln")
-    + ("lgamma", "log1p", "log_expit", "logit", "psi", "softplus", "xlog1py", "xlogy")
+    [
+        "cbrt",
+        "digamma",
+        "erf",
+        "erfc",
+        "erfinv",
+        "exp2",
+        "expit",
+        "expm1",
+        "gammaln",
+        "lgamma",
+        "log1p",
+        "log_expit",
+        "logit",
+        "psi",
+        "softplus",
+        "xlog1py",
+        "xlogy",
+    ]
 )
 """The ufuncs of scipy.special that mean the same as our op of that name."""
 CUPY_PREFIXES = ("cupyx_scipy_special_", "cupyx_scipy_", "cupy_")
@@ -266,9 +283,7 @@ def _reducing(op: str, *, dtype: bool = False) -> Function:
 
 def _accumulating(op: str) -> Function:
     def accumulate(name: str, _: Any, x: Any, axis: int = 0, out: Any = None, **k: Any) -> Any:
-        return deliver(
-            name, getattr(ops, op)(x, axis=axis, **_options(name, k, ("dtype",))), out
-        )
+        return deliver(name, getattr(ops, op)(x, axis=axis, **_options(name, k, ("dtype",))), out)
 
     return accumulate
 
@@ -309,5 +324,3 @@ def cupy_kernel(kernel: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
         kwargs = {**kwargs, "out": args[kernel.nin]}
         args = args[: kernel.nin]
     return called(name, function, tuple(args), kwargs)
-
-

@@ -1,6 +1,6 @@
 """`ge.linalg`: the linear algebra of the array API standard that can be differentiated.
 
-Floor 4: stands on ops/ alone.
+Floor 3: stands on ops/ alone.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from .ops.shape import matrix_transpose as matrix_transpose
 
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """NumPy's `linalg.norm`: the 2-norm of all elements, or the `ord`-norm of vectors along `axis`.
+    """NumPy's norm: the 2-norm of all elements, or the `ord`-norm of vectors along `axis`.
 
-    For two axes, "fro" (the default): sqrt(sum x**2). Raises ShapeError for another norm of matrices.
+    For two axes "fro": sqrt(sum x**2). Raises ShapeError for another norm of matrices.
 
     >>> import gradengine as ge
     >>> ge.linalg.norm(ge.tensor([[3.0, 4.0]]))

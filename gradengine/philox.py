@@ -232,7 +232,9 @@ def _checked(seed: int) -> int:
     except AttributeError:
         raise DTypeError(hinted(f"seed: {seed!r} is no integer", "give an int")) from None
     if not -(1 << 63) <= number < 1 << 64:
-        raise OutOfRangeError(hinted(f"seed: {number} does not fit into 64 bits", "use a smaller one"))
+        raise OutOfRangeError(
+            hinted(f"seed: {number} does not fit into 64 bits", "use a smaller one")
+        )
     return number & (1 << 64) - 1
 
 

@@ -1,8 +1,8 @@
 """What other libraries ask of a tensor: NumPy, CuPy, DLPack, pickle, copy, the array API standard.
 
 The rule behind all of it: a tensor that needs a gradient never turns into a bare array in silence.
-What can stay on the tape does (`np.exp(t)`, `cupy.exp(t)`, `np.concatenate([t, u])`), the rest raises and
-says what to write instead.
+What can stay on the tape does (`np.exp(t)`, `cupy.exp(t)`, `np.concatenate([t, u])`), the rest
+raises and says what to write instead.
 
 Floor 3: stands on dispatch.py; below tensor.py, which calls it.
 """
@@ -45,7 +45,9 @@ def parse_to(args: Sequence[Any], device: Any, dtype: Any) -> tuple[Any, Any]:
         for new, old, what in zip(given, (device, dtype), ("device", "dtype"), strict=True):
             if new is not None and old is not None:
                 raise TypeError(hinted(f"to: two {what}s, {old!r} and {new!r}", "give one"))
-        device, dtype = (old if new is None else new for new, old in zip(given, (device, dtype), strict=True))
+        device, dtype = (
+            old if new is None else new for new, old in zip(given, (device, dtype), strict=True)
+        )
     return device, None if dtype is None else as_dtype(dtype)
 
 
@@ -84,7 +86,7 @@ def cuda_array_interface(t: Any) -> Any:
     if tracked(t):
         # CuPy looks for the attribute first, and would compute on the bare memory.
         raise AttributeError(
-            "__cuda_array_interface__: the tensor requires a gradient, which the raw memory has not; "
+            "__cuda_array_interface__: the tensor requires a gradient, which raw memory has not; "
             "write t.detach(), or use np.*, cupy ufuncs and ge.* on the tensor itself"
         )
     if device_of(t.array) == "cpu":
@@ -102,8 +104,8 @@ def _refuse_tracked(t: Any, name: str, remedy: str) -> None:
     if tracked(t):
         raise GraphError(
             hinted(
-                f"{name}: the tensor {tuple(t.shape)} requires a gradient, which a bare array has not",
-                f"NumPy's own functions stay on the tape (np.exp(t), np.concatenate([t, u])); {remedy}",
+                f"{name}: the tensor {tuple(t.shape)} requires a gradient, a bare array has none",
+                f"np.exp(t), np.concatenate([t, u]) and the like stay on the tape; {remedy}",
             )
         )
 
@@ -113,7 +115,7 @@ def _refuse_tracked(t: Any, name: str, remedy: str) -> None:
 
 def array_function(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """A NumPy function met by a tensor."""
-    from .numpy_functions import call  # noqa: PLC0415  (200 names that most programs never use)
+    from .numpy_functions import call  # many names that most programs never use
 
     return call(func, args, kwargs)
 
@@ -144,7 +146,7 @@ def deep_copy(t: Any, memo: dict[int, Any]) -> Any:
 
 
 def reduce(t: Any) -> Any:
-    """How pickle stores a tensor: its class, values in host memory, device, whether it asks for a gradient."""
+    """How pickle stores a tensor: class, values, device, whether it asks for a gradient."""
     _refuse_non_leaf(t, "pickle")
     values = to_numpy(t.array)
     return restore, (type(t), values, str(device_of(t.array)), t.node is not None)
@@ -162,7 +164,7 @@ def _refuse_non_leaf(t: Any, name: str) -> None:
     if t.level or not (t.node is None or isinstance(t.node, Leaf)):
         raise GraphError(
             hinted(
-                f"{name}: the tensor {tuple(t.shape)} is a result, and its history cannot be copied",
+                f"{name}: the tensor {tuple(t.shape)} is a result; its history cannot be copied",
                 "copy t.detach(), or the leaves it was computed from",
             )
         )

@@ -173,9 +173,7 @@ def randint(
         return made(found.astype(chosen, copy=False))
 
 
-def randperm(
-    n: int, *, device: DeviceLike = None, generator: Generator | None = None
-) -> Tensor:
+def randperm(n: int, *, device: DeviceLike = None, generator: Generator | None = None) -> Tensor:
     """A random order of 0 .. n-1, every one equally likely.
 
     It is the order that sorts n random 64-bit words (two are equal with probability below
@@ -200,7 +198,9 @@ def permutation(x: Any, *, axis: int = 0, generator: Generator | None = None) ->
         return randperm(x, generator=generator)
     t = Tensor.lift(x)
     if not t.ndim:
-        raise ShapeError(hinted("permutation: a 0-d tensor has no order", "give an int or a vector"))
+        raise ShapeError(
+            hinted("permutation: a 0-d tensor has no order", "give an int or a vector")
+        )
     order = randperm(t.shape[axis], device=t.device, generator=generator)
     return ops.take(t, order, axis=axis)
 
@@ -220,7 +220,9 @@ def bernoulli(
     """
     raw = p.array if isinstance(p, Traced) else p
     given = tuple(getattr(raw, "shape", ()))
-    if getattr(raw, "size", 1) and not bool(((raw >= 0) & (raw <= 1)) if not given else ((raw >= 0) & (raw <= 1)).all()):
+    if getattr(raw, "size", 1) and not bool(
+        ((raw >= 0) & (raw <= 1)) if not given else ((raw >= 0) & (raw <= 1)).all()
+    ):
         raise OutOfRangeError(hinted("bernoulli: p must lie in [0, 1]", "give probabilities"))
     size = given if shape is None else as_shape(shape, "bernoulli")
     chosen = as_dtype(dtype) if dtype is not None else get_default_dtype()
@@ -240,7 +242,7 @@ def _like(x: Any) -> dict[str, Any]:
 
 
 def _stream(device: DeviceLike, generator: Generator | None) -> tuple[Any, State, Any]:
-    """The array module, a fresh (seed, offset), and a context in which arrays land on the device."""
+    """The array module, a fresh (seed, offset), and a context for arrays on the device."""
     xp, target = module_for(None if device is None else as_device(device))
     place = devices.quiet() if devices.is_host(xp) else xp.cuda.Device(target.index)
     return xp, (default_generator if generator is None else generator).take(), place

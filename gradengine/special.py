@@ -1,6 +1,6 @@
 """`ge.special`: the special functions under the names that scipy.special gives them.
 
-Floor 4: stands on ops/ alone.
+Floor 3: stands on ops/ alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Counter-based random numbers: the published vectors, the contract, the distributions, the generator."""
+"""Random numbers: the published vectors, the contract, the distributions, the generator."""
 
 from __future__ import annotations
 
@@ -87,9 +87,7 @@ def test_uniform_float64_has_53_bits_of_two_words():
 
 @pytest.mark.parametrize("name", ["float16", "bfloat16", "float32", "float64"])
 def test_uniform_stays_below_one(name, monkeypatch):
-    monkeypatch.setattr(
-        philox, "words", lambda xp, n, *_: xp.full(n, 0xFFFFFFFF, dtype=xp.uint32)
-    )
+    monkeypatch.setattr(philox, "words", lambda xp, n, *_: xp.full(n, 0xFFFFFFFF, dtype=xp.uint32))
     dtype = ge.rand(1, dtype=name).dtype
     top = philox.uniform(np, (4,), dtype, 0, 0)
     assert top.dtype == dtype

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import OutOfRangeError, hinted
-from ..op import case, primitive
-from ..philox import Generator, default_generator, keep_mask
+from gradengine.errors import OutOfRangeError, hinted
+from gradengine.op import case, primitive
+from gradengine.philox import Generator, default_generator, keep_mask
 
 # --- dropout ---
 
@@ -31,7 +31,8 @@ from ..philox import Generator, default_generator, keep_mask
 def dropout_(xp: Any, x: Any, p: float, seed: int, offset: int) -> Any:
     """x / (1 - p) where the mask of (seed, offset) keeps an element, 0 where it drops it."""
     scale = 1.0 / (1.0 - p) if p < 1 else 0.0
-    return xp.where(keep_mask(xp, x.shape, p, seed, offset), x * scale, xp.zeros((), dtype=x.dtype))
+    zero = xp.zeros((), dtype=x.dtype)
+    return xp.where(keep_mask(xp, x.shape, p, seed, offset), x, zero) * x.dtype.type(scale)
 
 
 @dropout_.adjoint
@@ -42,10 +43,10 @@ def _(g: Any, _y: Any, _x: Any, p: float, seed: int, offset: int) -> Any:
 def dropout(
     x: Any, p: float = 0.5, training: bool = True, generator: Generator | None = None
 ) -> Any:
-    """Zero each element with probability `p`, divide the others by 1 - p; the identity in evaluation.
+    """Zero each element with probability `p`, divide the others by 1 - p; identity in evaluation.
 
-    y_i = x_i / (1 - p) if u_i >= p else 0, u_i uniform in [0, 1) from the generator's next offset. The
-    expected value is x. A mask is drawn for every call, and drawn again, not kept, by its backward.
+    y_i = x_i / (1 - p) if u_i >= p else 0, u_i uniform in [0, 1) at the generator's next offset.
+    The expected value is x. The backward draws the mask of its call again; none is kept.
     Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, JMLR 15 (2014) 1929.
 
     Raises OutOfRangeError unless 0 <= p <= 1.

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..device import Device, device_of, move
-from ..op import case, primitive
-from ..tape import Traced
+from gradengine.device import Device, device_of, move
+from gradengine.op import case, primitive
+from gradengine.tape import Traced
 
 
 @primitive(
