@@ -130,3 +130,12 @@ from .cumulative import cumprod as cumprod
 from .cumulative import cumsum as cumsum
 from .cumulative import cumulative_prod as cumulative_prod
 from .cumulative import cumulative_sum as cumulative_sum
+
+# --- normalisation ---
+from .normalisation import log_softmax as log_softmax
+from .normalisation import logsumexp as logsumexp
+from .normalisation import norm as norm
+from .normalisation import normalize as normalize
+from .normalisation import softmax as softmax
+from .normalisation import softmin as softmin
+from .normalisation import vector_norm as vector_norm

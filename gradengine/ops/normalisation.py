@@ -63,7 +63,8 @@ def _in_place(function: Any, x: Any) -> Any:
 def logsumexp(xp: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """y = log(sum(exp(x))) over `axis`, without overflow; dx = g * exp(x - y).
 
-    Where all elements are -inf, or there are none, y is -inf and the gradient 0.
+    Where all elements are -inf, or there are none, y is -inf and the gradient 0. An element of
+    +inf has the gradient NaN.
 
     >>> import gradengine as ge
     >>> ge.logsumexp(ge.tensor([1000.0, 1000.0])) - 1000
@@ -101,6 +102,27 @@ exp_difference = pointwise(
 # --- softmax ---
 
 
+@primitive(arity=2, linear=(0,), cases=[case((3, 4), (3, 4)), case((2, 3), (2, 3), axis=0)])
+def wanted_rows(xp: Any, y: Any, g: Any, axis: Axis = -1) -> Any:
+    """y, with 0 in rows that are NaN but whose cotangent g is all 0: they were masked out later."""
+    axes = as_axes(axis, y.ndim, "softmax")
+    first = y[tuple(slice(0, 1 if i in axes else None) for i in range(y.ndim))]
+    lost = first != first  # a NaN anywhere makes its whole row NaN
+    if is_host(xp) and not lost.any():
+        return y
+    return xp.where(lost & (g == 0).all(axis=axis, keepdims=True), 0, y)
+
+
+@wanted_rows.adjoint(0)
+def _(c: Any, _out: Any, _y: Any, _g: Any, axis: Axis) -> Any:
+    return c
+
+
+@wanted_rows.adjoint(1)
+def _(c: Any, _out: Any, _y: Any, _g: Any, axis: Axis) -> Any:
+    return None
+
+
 @primitive(arity=1, wide=True, cases=_ROWS)
 def softmax(xp: Any, x: Any, axis: Axis = -1) -> Any:
     """y = exp(x) / sum(exp(x)) along `axis`; dx = y*(g - sum(g*y)).
@@ -121,7 +143,7 @@ def softmax(xp: Any, x: Any, axis: Axis = -1) -> Any:
 
 @softmax.adjoint
 def _(g: Any, y: Any, _x: Any, axis: Axis) -> Any:
-    return softmax_pullback(g, y, axis)
+    return softmax_pullback(g, wanted_rows(y, g, axis), axis)
 
 
 @primitive(arity=2, linear=(0,), wide=True, cases=_PAIRS)
@@ -130,17 +152,7 @@ def softmax_pullback(xp: Any, g: Any, y: Any, axis: Axis = -1) -> Any:
     with quiet():
         dx = g * y
         dx -= y * dx.sum(axis=axis, keepdims=True)
-    return _without_dead_rows(xp, dx, g, axis)
-
-
-def _without_dead_rows(xp: Any, dx: Any, g: Any, axis: Axis) -> Any:
-    """0 for rows that are NaN although their cotangent is all 0: they were masked out."""
-    axes = as_axes(axis, dx.ndim, "softmax")
-    first = dx[tuple(slice(0, 1 if i in axes else None) for i in range(dx.ndim))]
-    lost = first != first
-    if is_host(xp) and not lost.any():
-        return dx
-    return xp.where(lost & (g == 0).all(axis=axis, keepdims=True), 0, dx)
+    return dx
 
 
 @softmax_pullback.adjoint(0)
@@ -172,7 +184,7 @@ def log_softmax(xp: Any, x: Any, axis: Axis = -1) -> Any:
 
 @log_softmax.adjoint
 def _(g: Any, y: Any, _x: Any, axis: Axis) -> Any:
-    return log_softmax_pullback(g, y, axis)
+    return log_softmax_pullback(g, wanted_rows(y, g, axis), axis)
 
 
 @primitive(arity=2, linear=(0,), wide=True, cases=_PAIRS)
@@ -182,7 +194,7 @@ def log_softmax_pullback(xp: Any, g: Any, y: Any, axis: Axis = -1) -> Any:
         dx = xp.exp(y)
         dx *= -g.sum(axis=axis, keepdims=True)
         dx += g
-    return _without_dead_rows(xp, dx, g, axis)
+    return dx
 
 
 @log_softmax_pullback.adjoint(0)

@@ -38,11 +38,11 @@ DISTINCT = [case(*(Draw(shape, distinct()) for shape in c.inputs), **c.params) f
 # --- what reductions share ---
 
 
-def count(shape: tuple[int, ...], axis: Axis) -> int:
+def count(shape: tuple[int, ...], axis: Axis, name: str = "reduction") -> int:
     """How many elements of an array of `shape` are reduced to one over `axis`."""
     if axis is None:
         return math.prod(shape)
-    return math.prod(shape[i] for i in as_axes(axis, len(shape), "reduction"))
+    return math.prod(shape[i] for i in as_axes(axis, len(shape), name))
 
 
 def kept(y: Any, x_like: Any, axis: Axis, keepdims: bool) -> Any:
@@ -109,7 +109,7 @@ def mean(xp: Any, x: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     >>> ge.mean(ge.tensor([1.0, 2.0, 6.0]))
     tensor(3.)
     """
-    dtype, n = x.dtype, count(x.shape, axis)
+    dtype, n = x.dtype, count(x.shape, axis, "mean")
     if is_half(dtype):
         return (x.sum(axis=axis, keepdims=keepdims, dtype="float32") / n).astype(dtype)
     if dtype.kind in "fcV":
@@ -141,13 +141,17 @@ def var(xp: Any, x: Any, axis: Axis = None, keepdims: bool = False, correction: 
     >>> ge.var(ge.tensor([1.0, 2.0, 3.0]), correction=1)
     tensor(1.)
     """
-    free = count(x.shape, axis) - correction
+    return _variance("var", xp, x, axis, keepdims, correction)
+
+
+def _variance(name: str, xp: Any, x: Any, axis: Axis, keepdims: bool, correction: float) -> Any:
+    free = count(x.shape, axis, name) - correction
     if x.dtype.kind not in "fcV":
         x = x.astype("float64")
     if free <= 0:
-        shape = keep_shape(x.shape, as_axes(axis, x.ndim, "var"))
+        shape = keep_shape(x.shape, as_axes(axis, x.ndim, name))
         y = xp.full(shape, math.nan, dtype=x.real.dtype)
-        return y if keepdims else y.squeeze(as_axes(axis, x.ndim, "var"))
+        return y if keepdims else y.squeeze(as_axes(axis, x.ndim, name))
     d = x - mean(x, axis=axis, keepdims=True)
     if d.dtype.kind == "c":
         d = d.real**2 + d.imag**2
@@ -177,7 +181,7 @@ def std(xp: Any, x: Any, axis: Axis = None, keepdims: bool = False, correction: 
     >>> ge.std(ge.tensor([1.0, 3.0]))
     tensor(1.)
     """
-    return xp.sqrt(var(x, axis=axis, keepdims=keepdims, correction=correction))
+    return xp.sqrt(_variance("std", xp, x, axis, keepdims, correction))
 
 
 @std.adjoint
