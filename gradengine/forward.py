@@ -14,6 +14,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from . import views
 from .device import namespace, quiet
 from .reverse import gradients
 from .row import Op
@@ -82,7 +83,12 @@ class Dual(Tensor):
             t = op.tangent(y, primals, tangents, params)
         if t is NotImplemented:
             t = tangent_by_transposing(op, y, primals, tangents, params)
-        return y if t is None else dual(y, t, level)
+        if t is None:
+            return y
+        out = dual(y, t, level)
+        if op.view and views.shares_memory(y.array, self.array):
+            views.link(out, arrays[0], op, params)  # so that a write to it reaches its base
+        return out
 
 
 def dual(primal: Any, tangent: Any, level: int) -> Dual:
