@@ -45,21 +45,20 @@ def _concat(xp: Any, *arrays: Any, axis: int | None = 0) -> Any:
 
 
 @_concat.adjoint
-def _(g: Any, _y: Any, *xs_like: Like, axis: int | None = 0) -> list[Any]:
-    found, start = [], 0
+def _(g: Any, _y: Any, *xs_like: Like | None, axis: int | None = 0) -> list[Any]:
+    found: list[Any] = []
+    start = 0
     for x in xs_like:
-        size = _size(x) if axis is None else x.shape[axis]
-        index = (..., slice(start, start + size))
-        if axis is not None:
-            index += (slice(None),) * (len(x.shape) - 1 - axis % len(x.shape))
-        part = g[index]
-        found.append(part.reshape(x.shape) if x is not None and axis is None else part)
+        if axis is None:  # everything was flattened; a bare number counts as one element
+            shape = () if x is None else x.shape
+            size = math.prod(shape)
+            found.append(g[start : start + size].reshape(shape))
+        else:
+            assert x is not None
+            place, size = axis % x.ndim, x.shape[axis]
+            found.append(g[(*(slice(None),) * place, slice(start, start + size))])
         start += size
     return found
-
-
-def _size(x: Like | None) -> int:
-    return 1 if x is None else math.prod(x.shape)
 
 
 def concat(arrays: Sequence[Any], /, axis: int | None = 0) -> Any:
@@ -186,7 +185,8 @@ class _Split:
     @staticmethod
     def pull(node: Node, g: list[Any], _graph: bool) -> list[tuple[Node | None, Any]]:
         axis, spans, stacked = node.params
-        (meta,) = node.meta or ()
+        assert node.meta is not None
+        (meta,) = node.meta
         live = [(c, start) for c, (start, _) in zip(g, spans, strict=True) if c is not None]
         parts = [expand_dims(c, axis) if stacked else c for c, _ in live]
         starts = tuple(start for _, start in live)
@@ -307,8 +307,8 @@ def repeat(x: Any, repeats: Any, /, axis: int | None = None) -> Any:
         x, axis = reshape(x, (-1,)), 0
     axis = as_axis(axis, len(x.shape), "repeat")
     n = x.shape[axis]
-    counts = repeats.tolist() if hasattr(repeats, "tolist") else repeats
-    counts = tuple(map(as_int, counts)) if isinstance(counts, Iterable) else (as_int(counts),)
+    given: Any = repeats.tolist() if hasattr(repeats, "tolist") else repeats
+    counts = list(as_shape(given))
     if len(counts) not in (1, n) or min(counts, default=0) < 0:
         raise ShapeError(
             hinted(
@@ -317,7 +317,7 @@ def repeat(x: Any, repeats: Any, /, axis: int | None = None) -> Any:
             )
         )
     if len(counts) > 1:
-        return repeat_each(x, axis, counts)
+        return repeat_each(x, axis, tuple(counts))
     shape = tuple(x.shape)
     grown = (*shape[: axis + 1], counts[0], *shape[axis + 1 :])
     flat = (*shape[:axis], n * counts[0], *shape[axis + 1 :])

@@ -10,9 +10,9 @@ Floor 3: stands on op.py and shape.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, cast
 
 from ..errors import ShapeError, hinted
 from ..op import case, primitive
@@ -260,10 +260,10 @@ def _pairs(value: Any, ndim: int, name: str) -> tuple[tuple[Any, Any], ...]:
     """A number, a pair, or one pair for each axis, broadcast to a pair for each axis."""
     if hasattr(value, "tolist"):
         value = value.tolist()
-    rows = list(value) if isinstance(value, Sequence) else [value]
-    if not any(isinstance(row, Sequence) for row in rows):
+    rows = cast(Any, value) if isinstance(value, (list, tuple)) else [value]
+    if not any(isinstance(row, (list, tuple)) for row in rows):
         rows = [rows]
-    pairs = [tuple(row) if isinstance(row, Sequence) else (row,) for row in rows]
+    pairs: list[Any] = [row if isinstance(row, (list, tuple)) else (row,) for row in rows]
     if len(pairs) not in (1, ndim) or not all(len(pair) in (1, 2) for pair in pairs):
         raise ShapeError(
             hinted(
@@ -271,5 +271,5 @@ def _pairs(value: Any, ndim: int, name: str) -> tuple[tuple[Any, Any], ...]:
                 "give a number, (before, after), or one (before, after) for each axis",
             )
         )
-    full = tuple((pair[0], pair[-1]) for pair in pairs)
+    full: tuple[tuple[Any, Any], ...] = tuple((pair[0], pair[-1]) for pair in pairs)
     return full * ndim if len(full) == 1 else full

@@ -10,9 +10,9 @@ Floor 3: stands on op.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from operator import index as as_int
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from ..dtypes import as_dtype
 from ..errors import AxisError, ShapeError, broadcast_clash, hinted
@@ -28,7 +28,7 @@ Axis: TypeAlias = int | Sequence[int] | None
 
 def as_shape(shape: Any) -> tuple[int, ...]:
     """A shape given as an integer or a sequence of integers."""
-    return (shape,) if isinstance(shape, int) else tuple(map(as_int, shape))
+    return tuple(map(as_int, cast(Any, shape) if isinstance(shape, Iterable) else (shape,)))
 
 
 def as_axes(axis: Axis, ndim: int, name: str) -> tuple[int, ...]:
