@@ -1,44 +1,123 @@
-# --- elementwise (provisional block: its author replaces it) ---
+# --- arithmetic ---
 from .arithmetic import abs as abs
+from .arithmetic import absolute as absolute
 from .arithmetic import add as add
+from .arithmetic import clip as clip
+from .arithmetic import copysign as copysign
 from .arithmetic import divide as divide
 from .arithmetic import floor_divide as floor_divide
 from .arithmetic import maximum as maximum
 from .arithmetic import minimum as minimum
+from .arithmetic import mod as mod
 from .arithmetic import multiply as multiply
 from .arithmetic import negative as negative
 from .arithmetic import positive as positive
-from .arithmetic import pow as pow
+from .arithmetic import reciprocal as reciprocal
 from .arithmetic import remainder as remainder
+from .arithmetic import sign as sign
 from .arithmetic import square as square
 from .arithmetic import subtract as subtract
+from .arithmetic import true_divide as true_divide
+from .arithmetic import where as where
+
+# --- elementary ---
+from .elementary import acos as acos
+from .elementary import acosh as acosh
+from .elementary import arccos as arccos
+from .elementary import arccosh as arccosh
+from .elementary import arcsin as arcsin
+from .elementary import arcsinh as arcsinh
+from .elementary import arctan as arctan
+from .elementary import arctan2 as arctan2
+from .elementary import arctanh as arctanh
+from .elementary import asin as asin
+from .elementary import asinh as asinh
+from .elementary import atan as atan
+from .elementary import atan2 as atan2
+from .elementary import atanh as atanh
+from .elementary import cbrt as cbrt
+from .elementary import ceil as ceil
+from .elementary import conj as conj
+from .elementary import conjugate as conjugate
 from .elementary import cos as cos
+from .elementary import cosh as cosh
+from .elementary import erf as erf
+from .elementary import erfc as erfc
 from .elementary import exp as exp
+from .elementary import exp2 as exp2
+from .elementary import expm1 as expm1
+from .elementary import floor as floor
+from .elementary import hypot as hypot
+from .elementary import imag as imag
 from .elementary import log as log
+from .elementary import log1p as log1p
+from .elementary import log2 as log2
+from .elementary import log10 as log10
+from .elementary import logaddexp as logaddexp
+from .elementary import ndtr as ndtr
+from .elementary import pow as pow
+from .elementary import power as power
+from .elementary import real as real
+from .elementary import round as round
+from .elementary import rsqrt as rsqrt
 from .elementary import sin as sin
+from .elementary import sinh as sinh
 from .elementary import sqrt as sqrt
-from .elementary import tanh as tanh
-from .elementary import where as where
+from .elementary import tan as tan
+from .elementary import trunc as trunc
+from .elementary import xlogy as xlogy
+
+# --- logic ---
 from .logic import bitwise_and as bitwise_and
 from .logic import bitwise_invert as bitwise_invert
 from .logic import bitwise_left_shift as bitwise_left_shift
+from .logic import bitwise_not as bitwise_not
 from .logic import bitwise_or as bitwise_or
 from .logic import bitwise_right_shift as bitwise_right_shift
 from .logic import bitwise_xor as bitwise_xor
 from .logic import equal as equal
 from .logic import greater as greater
 from .logic import greater_equal as greater_equal
+from .logic import invert as invert
 from .logic import isfinite as isfinite
 from .logic import isinf as isinf
 from .logic import isnan as isnan
+from .logic import left_shift as left_shift
 from .logic import less as less
 from .logic import less_equal as less_equal
 from .logic import logical_and as logical_and
 from .logic import logical_not as logical_not
 from .logic import logical_or as logical_or
+from .logic import logical_xor as logical_xor
+from .logic import nextafter as nextafter
 from .logic import not_equal as not_equal
+from .logic import right_shift as right_shift
+from .logic import signbit as signbit
+
+# --- activations ---
+from .activations import celu as celu
+from .activations import elu as elu
+from .activations import gelu as gelu
+from .activations import glu as glu
+from .activations import hardshrink as hardshrink
+from .activations import hardsigmoid as hardsigmoid
+from .activations import hardswish as hardswish
+from .activations import hardtanh as hardtanh
+from .activations import leaky_relu as leaky_relu
+from .activations import log_sigmoid as log_sigmoid
+from .activations import mish as mish
+from .activations import prelu as prelu
 from .activations import relu as relu
+from .activations import relu6 as relu6
+from .activations import selu as selu
 from .activations import sigmoid as sigmoid
+from .activations import silu as silu
+from .activations import softplus as softplus
+from .activations import softshrink as softshrink
+from .activations import softsign as softsign
+from .activations import tanh as tanh
+from .activations import tanhshrink as tanhshrink
+from .activations import threshold as threshold
 
 
 # --- shape ---
@@ -73,6 +152,19 @@ from .linalg import vecdot as vecdot
 # --- einsum ---
 from .einsum import einsum as einsum
 from .einsum import tensordot as tensordot
+
+# --- losses ---
+from .losses import binary_cross_entropy as binary_cross_entropy
+from .losses import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
+from .losses import huber_loss as huber_loss
+from .losses import kl_div as kl_div
+from .losses import l1_loss as l1_loss
+from .losses import mse_loss as mse_loss
+from .losses import smooth_l1_loss as smooth_l1_loss
+
+# --- classification ---
+from .classification import cross_entropy as cross_entropy
+from .classification import nll_loss as nll_loss
 from .joining import array_split as array_split
 from .joining import concat as concat
 from .joining import concatenate as concatenate
