@@ -125,25 +125,10 @@ RENAMED = {
     "log_expit": "log_sigmoid",
 }
 SPECIAL = frozenset(
-    [
-        "cbrt",
-        "digamma",
-        "erf",
-        "erfc",
-        "erfinv",
-        "exp2",
-        "expit",
-        "expm1",
-        "gammaln",
-        "lgamma",
-        "log1p",
-        "log_expit",
-        "logit",
-        "psi",
-        "softplus",
-        "xlog1py",
-        "xlogy",
-    ]
+    {
+        *("cbrt", "digamma", "erf", "erfc", "erfinv", "exp2", "expit", "expm1", "gammaln"),
+        *("log1p", "log_expit", "logit", "psi", "softplus", "xlog1py", "xlogy"),
+    }
 )
 """The ufuncs of scipy.special that mean the same as our op of that name."""
 CUPY_PREFIXES = ("cupyx_scipy_special_", "cupyx_scipy_", "cupy_")
