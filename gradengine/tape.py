@@ -344,20 +344,21 @@ def _hooked(hook: Hook, g: Any) -> Any:
 def _node_hooks(pairs: list[Any], g: Any, hooks: list[Any]) -> list[tuple[Node | None, Any]]:
     parts = g if isinstance(g, list) else [g]
     raw = not any(isinstance(x, Traced) for x in parts)
-
-    def wrap(x: Any) -> Any:
-        if isinstance(x, list):
-            return tuple(map(wrap, x))
-        return x if x is None or isinstance(x, Traced) else constant(Traced.plain, as_array(x))
-
     nodes = [parent for parent, _ in pairs]
-    grads = tuple(wrap(c) for _, c in pairs)
+    grads = tuple(_shown(c) for _, c in pairs)
     for hook in tuple(hooks):
-        result = hook(grads, wrap(g))
+        result = hook(grads, _shown(g))
         if result is not None:
             grads = tuple(result)
     values = (c.array if raw and isinstance(c, Traced) else c for c in grads)
     return list(zip(nodes, values, strict=True))
+
+
+def _shown(g: Any) -> Any:
+    """A cotangent as hooks see it: a tensor, None, or a tuple for an op with several outputs."""
+    if isinstance(g, list):
+        return tuple(map(_shown, g))
+    return g if g is None or isinstance(g, Traced) else constant(Traced.plain, as_array(g))
 
 
 def _freed(node: Node) -> GraphError:
