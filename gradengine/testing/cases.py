@@ -195,14 +195,15 @@ class _Source:
     def draw(self, shapes: Sequence[Any], domains: Sequence[Domain]) -> list[Any]:
         """Values for several inputs; those of distinct domains differ from each other too."""
         sizes = [1 if s is SCALAR else int(np.prod(s)) for s in shapes]
-        spread = [n for n, d in zip(sizes, domains, strict=True) if d.distinct]
-        values = iter(())
-        if spread:
+        shared = [n for n, d in zip(sizes, domains, strict=True) if d.distinct]
+        pool: Iterator[Any] = iter(())
+        if shared:
             domain = next(d for d in domains if d.distinct)
-            values = iter(np.split(self._distinct(domain, sum(spread)), np.cumsum(spread)[:-1]))
+            values = sample(domain, sum(shared), self.random)
+            pool = iter(np.split(values, np.cumsum(shared)[:-1]))
         found: list[Any] = []
         for shape, size, domain in zip(shapes, sizes, domains, strict=True):
-            x = next(values) if domain.distinct else self._values(domain, size)
+            x = next(pool) if domain.distinct else sample(domain, size, self.random)
             found.append(x[0].item() if shape is SCALAR else self._place(x.reshape(shape)))
         return found
 
@@ -211,21 +212,21 @@ class _Source:
             x = x.astype(self.dtype)
         return x if self.device == "cpu" else move(x, self.device)
 
-    def _values(self, domain: Domain, size: int) -> Any:
-        if domain.integer:
-            return self.random.integers(int(domain.low), int(domain.high) + 1, size)
-        x = self.random.uniform(domain.low, domain.high, size)
-        for _ in range(1000):
-            close = np.zeros(size, bool)
-            for point in domain.avoid:
-                close |= np.abs(x - point) < domain.gap
-            if not close.any():
-                return x
-            x[close] = self.random.uniform(domain.low, domain.high, int(close.sum()))
-        raise ValueError(f"cases: {domain} leaves no room between the points to avoid")
 
-    def _distinct(self, domain: Domain, size: int) -> Any:
-        """Values at least half a slot apart, in random order."""
+def sample(domain: Domain, size: int, random: np.random.Generator) -> Any:
+    """`size` values of a domain, in float64 or int64."""
+    if domain.integer:
+        return random.integers(int(domain.low), int(domain.high) + 1, size)
+    if domain.distinct:  # one in each of `size` slots, at least half a slot apart
         slot = (domain.high - domain.low) / max(size, 1)
         middles = domain.low + slot * (np.arange(size) + 0.5)
-        return self.random.permutation(middles + slot * self.random.uniform(-0.25, 0.25, size))
+        return random.permutation(middles + slot * random.uniform(-0.25, 0.25, size))
+    x = random.uniform(domain.low, domain.high, size)
+    for _ in range(1000):
+        close = np.zeros(size, bool)
+        for point in domain.avoid:
+            close |= np.abs(x - point) < domain.gap
+        if not close.any():
+            return x
+        x[close] = random.uniform(domain.low, domain.high, int(close.sum()))
+    raise ValueError(f"cases: {domain} leaves no room between the points to avoid")
