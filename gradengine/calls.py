@@ -298,6 +298,8 @@ def general(
             unknown = [n for n in params if n not in names]
             what = f"unknown parameter {unknown}" if unknown else f"needs {required}"
             raise _call_error(op, what)
+        if count == 1 and args[0].__class__ is _plain:
+            return op.run_one(args[0], params)
         return op.run(args, params)
 
     return apply

@@ -17,7 +17,7 @@ from typing import Any, cast
 
 from .calls import Binary, Raw, Unary, binary, general, unary, variadic
 from .device import invalid_raises
-from .pulls import pull_binary, pull_unary
+from .pulls import pull_binary, pull_one, pull_unary
 from .row import Op as Op
 from .row import registry as registry
 from .samples import Case as Case
@@ -178,6 +178,7 @@ def _adjoint(op: Op, rule: Any) -> Any:
         return register
     if op.arity == 1:
         op.adjoints[0] = rule
+        op.pull = pull_one(op)
     else:
         op.joint = rule
     return rule

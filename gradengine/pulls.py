@@ -1,7 +1,7 @@
-"""The way back through elementwise rows of one and two inputs, written out for raw arrays.
+"""The way back through the commonest ops, written out for raw arrays.
 
-These are `Op.pull_general` for the common case: no graph of the pass, no parameters, no 16-bit floats,
-no broadcasting. Anything else is handed to it.
+These are `Op.pull_general` for elementwise rows of one and two inputs without parameters, 16-bit
+floats or broadcasting, and for ops of one input. Anything else is handed to it.
 
 Floor 2: stands on row.py.
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from .device import watched_product
 from .row import Op, fit_saved
-from .tape import Node
+from .tape import Node, fit
 
 Pull = Callable[[Node, Any, bool], Any]
 Chain = Callable[[Any, tuple[Any, ...]], Any]
@@ -43,6 +43,23 @@ def pull_binary(op: Op) -> Pull:
         c = None if a is None else fit_saved(left(g, saved), saved[1])
         d = None if b is None else fit_saved(right(g, saved), saved[2])
         return ((a, c), (b, d))
+
+    return pull
+
+
+def pull_one(op: Op) -> Pull:
+    """The pull of an op with parameters and one input."""
+    adjoints, general = op.adjoints, op.pull_general
+
+    def pull(node: Node, g: Any, graph: bool) -> Any:
+        if graph:
+            return general(node, g, graph)
+        y, x = node.saved
+        ((shape, dtype),) = node.meta  # type: ignore[misc]
+        c = adjoints[0](g, y, x, **node.params)
+        if c is not None and (c.shape != shape or c.dtype != dtype):
+            c = fit(c, shape, dtype)
+        return ((node.inputs[0], c),)
 
     return pull
 

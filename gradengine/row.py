@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from . import guard, views
-from .device import as_array, common_namespace, is_array
+from .device import as_array, common_namespace, is_array, namespace_of
 from .errors import DTypeError, explain, hinted
 from .samples import Case
 from .tape import Like, Node, Traced, constant, fit, grad_enabled, record
@@ -23,6 +23,7 @@ registry: dict[str, Op] = {}
 """Every op by name, in the order of definition."""
 
 NONE, LIKE, VALUE = 0, 1, 2  # what a rule needs of an argument
+_ONE = (True,)
 
 
 class Op:
@@ -118,6 +119,31 @@ class Op:
         if foreign and live:
             _expose_operands(arrays)
         return self._wrap(plain, y, raws, nodes, params, arrays, live)
+
+    def run_one(self, x: Any, params: dict[str, Any]) -> Any:
+        """`run` for one plain Tensor, written out: reductions, shapes and indexing pass here."""
+        a = x.array
+        xp = namespace_of(a.__class__)
+        try:
+            y = self.compute(xp, (a,), params) if self.wide else self.forward(xp, a, **params)
+        except Exception as error:
+            raise explain(self.name, error, (a,), params) from error
+        if y.__class__ is not a.__class__:
+            y = as_array(y)
+        node = x.node
+        if node is None or not self.differentiable or not grad_enabled():
+            out = constant(x.plain, y)
+        elif y.dtype.kind not in "fcV":
+            out = constant(x.plain, y)  # such as astype("int64"): no gradient passes
+        else:
+            code_y, code_x = self.codes.get(_ONE) or self.codes_for(_ONE)
+            own = (a.shape, a.dtype)
+            kept = a if code_x == VALUE else Like._make(own) if code_x == LIKE else None
+            saved = (y if code_y == VALUE else None, kept)
+            out = record(x.plain, self, y, (node,), saved, params, (own,))
+        if self.view and views.shares_memory(y, a):
+            views.link(out, x, self, params)
+        return out
 
     def guarded(self, function: Callable[..., Any], *arrays: Any, **params: Any) -> Any:
         """`function(xp, *arrays, **params)`, its errors translated as this op's."""
