@@ -9,13 +9,13 @@ Floor 7: stands on testing/.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from gradengine.device import is_array, move, to_numpy
+from gradengine.device import as_array, is_array, move, to_numpy
 from gradengine.dtypes import is_inexact
 from gradengine.op import Op, registry
 from gradengine.tape import Traced
@@ -76,8 +76,11 @@ def _at_home(x: Any) -> Any:
     return move(x, "cpu") if is_array(x) else x
 
 
+def _outputs(result: Any) -> list[Any]:
+    return [*result] if isinstance(result, (tuple, list)) else [result]
+
+
 def _values(result: Any) -> Array:
     """All numbers of a result, of several outputs too, as one float64 array."""
-    outputs: Sequence[Any] = result if isinstance(result, (tuple, list)) else (result,)
-    arrays = [to_numpy(x.array if isinstance(x, Traced) else np.asarray(x)) for x in outputs]
+    arrays = [to_numpy(x.array if isinstance(x, Traced) else as_array(x)) for x in _outputs(result)]
     return np.concatenate([array.astype(np.float64).reshape(-1) for array in arrays])

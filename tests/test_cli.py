@@ -77,7 +77,7 @@ def test_a_gpu_that_fails_is_a_finding(monkeypatch):
     def broken(*args: object, **kwargs: object) -> None:
         raise RuntimeError("cudaErrorUnknown")
 
-    monkeypatch.setattr(ge, "tensor", broken)
+    monkeypatch.setattr(ge, "zeros", broken)
     found = cli.try_gpu()
     assert found.level == "error"
     assert "cudaErrorUnknown" in found.text

@@ -74,7 +74,7 @@ def test_one_part_is_split_and_two_are_taken(tmp_path: Path, parts: dict[str, in
 
 def test_other_sizes_and_classes_are_learnt(tmp_path: Path):
     write_part(tmp_path, "train", 60)
-    history = demo.run(Options(str(tmp_path), "cpu", epochs=20, out=str(tmp_path / "p.png")))
+    history = demo.run(Options(str(tmp_path), "cpu", epochs=100, out=str(tmp_path / "p.png")))
     assert history.test_accuracy[-1] == 1.0
 
 
@@ -82,7 +82,7 @@ def test_other_sizes_and_classes_are_learnt(tmp_path: Path):
     not (MNIST / "t10k-images-idx3-ubyte.gz").exists(), reason="needs MNIST's test files"
 )
 def test_real_mnist_images_are_learnt(tmp_path: Path):
-    history = demo.run(Options(str(MNIST), "cpu", epochs=2, batch=64, out=str(tmp_path / "p.png")))
+    history = demo.run(Options(str(MNIST), "cpu", epochs=2, out=str(tmp_path / "p.png")))
     assert history.test_accuracy[-1] > 0.9
 
 

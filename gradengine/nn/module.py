@@ -142,8 +142,10 @@ class Module:
 
 def _members(container: Any) -> Iterator[tuple[str, Any]]:
     """Parameters and modules in a namespace or collection, however nested, with their names."""
-    pairs = container.items() if isinstance(container, dict) else enumerate(container)
-    for key, value in pairs:  # type: ignore[assignment]
+    pairs: Any = container.items() if hasattr(container, "items") else enumerate(container)
+    key: Any
+    value: Any
+    for key, value in pairs:
         if isinstance(value, (Parameter, Module)):
             yield str(key), value
         elif isinstance(value, (list, tuple, dict)):

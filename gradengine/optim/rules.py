@@ -15,14 +15,14 @@ Array: TypeAlias = Any
 def sgd(
     p: Array,
     g: Array,
-    velocity: Array | None,
+    velocity: Array,
     *,
     lr: float,
     momentum: float = 0.0,
     dampening: float = 0.0,
     weight_decay: float = 0.0,
     nesterov: bool = False,
-) -> tuple[Array, Array | None]:
+) -> tuple[Array, Array]:
     """Gradient descent with momentum: v <- momentum v + (1 - dampening) g, p <- p - lr v.
 
     With `nesterov` the step is g + momentum v. `velocity` is None before the first step, which
