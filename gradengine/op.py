@@ -192,7 +192,10 @@ def _strict_product(xp: Any, g: Any, d: Any) -> Any:
     if checked is not None:
         try:
             with checked:
-                return g * d
+                y = g * d
+                total = y.sum()
+            if total == total:  # a quiet NaN sets no flag, but no sum hides it
+                return y
         except FloatingPointError:
             pass
     return xp.where((g == 0) | (d == 0), 0, g * d)
