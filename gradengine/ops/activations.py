@@ -22,7 +22,7 @@ from typing import Any
 from ..device import special
 from ..errors import ShapeError, hinted
 from ..op import pointwise, real, strict_multiply, zero_like
-from .arithmetic import abs, clip, multiply, square, where
+from .arithmetic import abs, alike, clip, multiply, square, where
 from .elementary import exp, ndtr, normal_pdf
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
@@ -82,13 +82,19 @@ leaky_relu = pointwise(
 )
 prelu = pointwise(
     "prelu",
-    forward=lambda xp, x, w: xp.maximum(x, 0) + w * xp.minimum(x, 0),
+    forward=lambda xp, x, w: _prelu(xp, *alike(xp, x, w)),
     partials=(lambda _y, x, w: where(x > 0, 1.0, w), lambda _y, x, _w: where(x > 0, 0.0, x)),
     strict=True,
     sample=(KINK, real()),
     kernel="Prelu",
     doc="x above 0, else w x, for a weight w that broadcasts against x; dy/dw = min(x, 0).",
 )
+
+
+def _prelu(xp: Any, x: Any, w: Any) -> Any:
+    return xp.maximum(x, 0) + w * xp.minimum(x, 0)
+
+
 relu6 = pointwise(
     "relu6",
     forward=lambda xp, x: xp.clip(x, 0, 6),

@@ -119,6 +119,28 @@ copysign = pointwise(
     doc="|a| with the sign of b; dy/da = sign(a) sign(y), which is 0 at a = 0; dy/db = 0.",
 )
 
+# --- scalars are weak ---
+
+
+def alike(xp: Any, a: Any, b: Any) -> tuple[Any, Any]:
+    """Both inputs of a formula as arrays, a scalar in the dtype of the array beside it."""
+    dtype = xp.result_type(a, b)
+    return xp.asarray(a, dtype=dtype), xp.asarray(b, dtype=dtype)
+
+
+def weak(*args: Any) -> tuple[Any, ...]:
+    """The arguments of one call; NumPy scalars beside a Tensor become Python's, which are weak."""
+    if not any(isinstance(x, Traced) for x in args):
+        return args
+    return tuple(x.item() if is_scalar_class(x.__class__) else x for x in args)
+
+
+def _beside(x: Any, other: Any) -> Any:
+    """NumPy knows bfloat16 as a user's dtype, beside which Python's floats would not be weak."""
+    dtype = getattr(other, "dtype", None)
+    return x if dtype is None or dtype.kind != "V" or hasattr(x, "dtype") else as_array(x, dtype)
+
+
 # --- the larger and the smaller ---
 
 outranks = pointwise(
@@ -148,19 +170,6 @@ minimum = pointwise(
 )
 
 # --- choices: the adjoint selects too, it never multiplies by a mask ---
-
-
-def weak(*args: Any) -> tuple[Any, ...]:
-    """The arguments of one call; NumPy scalars beside a Tensor become Python's, which are weak."""
-    if not any(isinstance(x, Traced) for x in args):
-        return args
-    return tuple(x.item() if is_scalar_class(x.__class__) else x for x in args)
-
-
-def _beside(x: Any, other: Any) -> Any:
-    """NumPy knows bfloat16 as a user's dtype, beside which Python's floats would not be weak."""
-    dtype = getattr(other, "dtype", None)
-    return x if dtype is None or dtype.kind != "V" or hasattr(x, "dtype") else as_array(x, dtype)
 
 
 @primitive(

@@ -21,7 +21,7 @@ from typing import Any
 from ..device import SCALARS, special
 from ..op import pointwise, strict_multiply
 from ..op import real as between
-from .arithmetic import AWAY_FROM_ZERO, select
+from .arithmetic import AWAY_FROM_ZERO, alike, select
 
 BETWEEN_INTEGERS = between(-2.5, 2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, gap=0.1)
 POSITIVE = between(0.2, 3)
@@ -203,12 +203,18 @@ pow = pointwise(
 )
 xlogy = pointwise(
     "xlogy",
-    forward=lambda xp, a, b: xp.where(a == 0, 0, a * xp.log(xp.where(a == 0, 1, b))),
+    forward=lambda xp, a, b: _xlogy(xp, *alike(xp, a, b)),
     partials=(lambda _y, _a, b: log(b), lambda _y, a, b: strict_multiply(a, 1 / b)),
     strict=True,
     sample=(between(), POSITIVE),
     doc="a log b, 0 where a is 0; dy/da = log b, dy/db = a / b, 0 where a is 0.",
 )
+
+
+def _xlogy(xp: Any, a: Any, b: Any) -> Any:
+    zero = a == 0
+    return xp.where(zero, 0, a * xp.log(xp.where(zero, 1, b)))
+
 
 # --- lengths and angles ---
 
