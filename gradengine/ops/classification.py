@@ -12,11 +12,12 @@ Floor 3: stands on op.py, losses.py and the ops files before it.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..device import Array, is_host, quiet
 from ..errors import DTypeError, hinted
-from ..op import Draw, case, integers, primitive, real
+from ..op import Draw, case, integers, primitive, real, strict_multiply
 from .arithmetic import multiply
 from .gathering import as_operand
 from .labels import RowCounts, check_labels, class_count, class_weights, label_shape, rows_of
@@ -99,9 +100,12 @@ def cross_entropy_grad(
         if axis == 0:
             p *= share
             p[counts.t, rows] -= scale
-            return p.T
-        p *= share[:, None]
-        p[rows, counts.t] -= scale
+            p = p.T
+        else:
+            p *= share[:, None]
+            p[rows, counts.t] -= scale
+        if getattr(scale, "ndim", 0):
+            p[scale == 0] = 0  # rows that do not count may hold inf and NaN
         return p
 
 
@@ -119,7 +123,7 @@ def _(h: Any, _d: Any, g: Any, x: Any, t: Any, w: Any, ignore_index: int, reduct
     scale = expand_dims(g * factors, axis=1)
     p = softmax(x, axis=1)
     q = p * h
-    return scale * (q - p * sum_(q, axis=1, keepdims=True))
+    return strict_multiply(scale, q - p * sum_(q, axis=1, keepdims=True))
 
 
 @primitive(arity=1, differentiable=False)
@@ -282,7 +286,9 @@ def cross_entropy(
             reduction=reduction, dtype=rows.dtype,
         )  # fmt: skip
         y = soft_cross_entropy(rows, p)
-        y = (y if reduction == "none" else sum_(y)).astype(x.dtype)
+        if reduction != "none":
+            y = sum_(y) if t.size or reduction == "sum" else sum_(y) + math.nan  # a mean of no rows
+        y = y.astype(x.dtype)
     return reshape(y, tuple(t.shape)) if reduction == "none" else y
 
 

@@ -51,7 +51,7 @@ def matmul(xp: Any, a: Any, b: Any) -> Any:
         if b.ndim == 2 < a.ndim and a.size:  # one large product instead of many small ones
             return product(xp, a.reshape(-1, a.shape[-1]), b).reshape(*a.shape[:-1], b.shape[1])
         return product(xp, a, b)
-    except ValueError:
+    except (ValueError, AttributeError):  # a Python scalar has no ndim
         raise _mismatch("matmul", a, b) from None
 
 
@@ -100,7 +100,7 @@ def wide_product(xp: Any, a: Any, b: Any) -> Any:
 
 def _mismatch(name: str, a: Any, b: Any) -> ShapeError:
     """The error for matrices that do not fit, with the two sizes that differ underlined."""
-    left, right = tuple(a.shape), tuple(b.shape)
+    left, right = (tuple(getattr(x, "shape", ())) for x in (a, b))
     if not (left and right):
         return ShapeError(
             hinted(f"{name}: needs at least 1-D arrays, got {left} @ {right}", "scale with a * b")
