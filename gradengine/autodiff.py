@@ -9,14 +9,16 @@ Floor 5: stands on tensor.py, reverse.py and forward.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from .device import as_array, namespace
 from .dtypes import is_inexact
 from .errors import DTypeError, GraphError, ShapeError, hinted
-from .forward import Dual, dual, next_level
+from .forward import Dual, dual, next_level, value_of
+from .modes import tangents_only
 from .reverse import fresh, gradients, zero_if_none
-from .tape import Leaf, Traced, constant, enable_grad
+from .tape import Leaf, Traced, constant, enable_grad, grad_enabled
 from .tensor import Tensor
 from .trees import flatten, flatten_like
 
@@ -233,10 +235,15 @@ def jvp(f: Fun, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool =
     level = next_level()
     leaves, rebuild = flatten(_listed(primals, "jvp", "primals"))
     given = flatten_like(_listed(tangents, "jvp", "tangents"), primals, "jvp", "tangents")
-    out = f(*rebuild([_dual_argument(*pair, level) for pair in zip(leaves, given, strict=True)]))
+    duals = [_dual_argument(*pair, level) for pair in zip(leaves, given, strict=True)]
+    quiet = grad_enabled() is False
+    with tangents_only() if quiet else nullcontext():
+        out = f(*rebuild(duals))
     out, aux = out if has_aux else (out, None)
     leaves, rebuild = flatten(out)
     parts = [_parts(y, level) for y in leaves]
+    if quiet:
+        parts = [(value_of(p), value_of(t)) for p, t in parts]
     result = rebuild([p for p, _ in parts]), rebuild([t for _, t in parts])
     return (*result, _primal_tree(aux, level)) if has_aux else result
 

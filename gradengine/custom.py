@@ -16,7 +16,7 @@ from typing import Any
 from .device import as_array, is_host, namespace, quiet
 from .dtypes import is_inexact
 from .errors import GraphError, ShapeError, hinted
-from .forward import dual
+from .forward import dual, value_of
 from .random import get_state, set_state
 from .reverse import gradients, zero_if_none
 from .tape import (
@@ -99,6 +99,8 @@ class UserOp:
 
     def __call__(self, *args: Any) -> Any:
         level = max((x.level for x in args if isinstance(x, Traced)), default=0)
+        if level and grad_enabled() is False:
+            args, level = tuple(map(value_of, args)), 0
         if level:
             return self._push(level, args)
         ctx = Context()

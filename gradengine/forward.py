@@ -72,6 +72,8 @@ class Dual(Tensor):
 
     def push(self, op: Op, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
         """Apply `op` to arrays of which this is one of the highest level."""
+        if grad_enabled() is False:  # in a no_grad block results are constants, here as in reverse
+            return op.run([value_of(x) for x in arrays], params)
         level = self.level
         mine = [isinstance(x, Traced) and x.level == level for x in arrays]
         primals = [x.primal if own else x for x, own in zip(arrays, mine, strict=True)]
@@ -89,6 +91,11 @@ class Dual(Tensor):
         if op.view and views.shares_memory(y.array, self.array):
             views.link(out, arrays[0], op, params)  # so that a write to it reaches its base
         return out
+
+
+def value_of(x: Any) -> Any:
+    """A tensor as a constant, without history and tangents; anything else as it is."""
+    return constant(Tensor, x.array) if isinstance(x, Traced) else x
 
 
 def dual(primal: Any, tangent: Any, level: int) -> Dual:
@@ -123,4 +130,9 @@ def tangent_by_transposing(
         if not pairs:
             return None
         (t,) = gradients([v for v, _ in pairs], [g], [t for _, t in pairs], name=op.name)
-    return t if t is None or recording else t.detach()
+    return t if t is None or recording else _unrecorded(t)
+
+
+def _unrecorded(t: Any) -> Any:
+    """`t` off the tape, its tangents of outer levels kept."""
+    return t.join(*map(_unrecorded, (t.primal, t.tangent))) if t.level else t.detach()

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, ClassVar
 
-_recording: ContextVar[bool] = ContextVar("gradengine_recording", default=True)
+_recording: ContextVar[bool | None] = ContextVar("gradengine_recording", default=True)
 grad_enabled = _recording.get
 
 
@@ -21,7 +21,7 @@ class _GradMode:
     A decorated generator or coroutine (or both in one) switches only while its own body runs.
     """
 
-    mode: ClassVar[bool]
+    mode: ClassVar[bool | None]
 
     def __init__(self) -> None:
         self._before: list[Any] = []
@@ -34,7 +34,8 @@ class _GradMode:
         try:
             _recording.reset(token)
         except ValueError:  # entered in another context, as a generator moved between tasks is
-            _recording.set(token.old_value is not False)
+            before = token.old_value
+            _recording.set(True if before is token.MISSING else before)
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         mode = type(self)
@@ -119,6 +120,12 @@ class enable_grad(_GradMode):
     """Record again inside a `no_grad` block."""
 
     mode = True
+
+
+class tangents_only(_GradMode):
+    """What forward mode sets in a `no_grad` block around it: tangents are computed, no tape kept."""
+
+    mode = None
 
 
 class inference_mode(no_grad):

@@ -64,7 +64,7 @@ class Tensor(Traced):
 
     @data.setter
     def data(self, value: Any) -> None:
-        self.array = value.array if isinstance(value, Traced) else as_array(value)
+        self.array = Tensor.lift(value).array
 
     @property
     def shape(self) -> tuple[int, ...]:

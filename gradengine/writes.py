@@ -87,11 +87,23 @@ def _renew(base: Any, others: list[Any], new: Any) -> None:
 
 
 def _rebind(t: Any, new: Any) -> None:
+    if not grad_enabled() and not new.level:
+        _set_values(t, new.array)
+        return
     t.array = new.array
     if new.level != t.level:
         t.__class__ = new.__class__
-    if grad_enabled() or new.level:
-        t.node = new.node
+    t.node = new.node
+
+
+def _set_values(t: Any, array: Any) -> None:
+    """Other values for a tensor that keeps its history and its tangents: a write under no_grad."""
+    t.array = array
+    if t.level:
+        primal = constant(type(t.primal), array)
+        primal.node = t.primal.node
+        _set_values(primal, array)
+        t.node = t.node._replace(primal=primal)
 
 
 def _refuse_leaves(base: Any, others: list[Any]) -> None:
