@@ -47,6 +47,11 @@ def by_op(ops: list[Op]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("op", ops, ids=[op.name for op in ops])
 
 
+def is_flat(op: Op) -> bool:
+    """Whether the derivative is 0 wherever there is one: floor, sign and the like."""
+    return op.partials is not None and all(d is None or d == 0 for d in op.partials)
+
+
 # --- calls ---
 
 
@@ -280,7 +285,7 @@ def test_nan_reaches_every_output_that_depends_on_it(op: Op):
                     moves = dy.numpy() != 0
                     assert np.isnan(np.asarray(y)[moves]).all()
                     tried += int(moves.sum())
-    assert tried or op.name in {"zero_like"}
+    assert tried or is_flat(op)
 
 
 NUMPY_NAMES = {"permute_dims": "transpose", "concat": "concatenate", "pow": "power"}

@@ -338,15 +338,24 @@ def _telling_call(op: Op, i: int) -> Any:
     return None
 
 
+WITHOUT_DERIVATIVE = {("wanted_rows", 1)}
+"""(op, input): inputs of which only a yes or no is read."""
+
+
+def _takes_floats(op: Op, i: int) -> bool:
+    return any(len(a) > i and getattr(a[i], "dtype", np.int8) == np.float64 for a, _ in cases(op))
+
+
 DIFFERENTIABLE = [op for op in registry.values() if op.differentiable]
 
 
 @pytest.mark.parametrize("op", DIFFERENTIABLE, ids=lambda op: op.name)
 def test_a_skew_planted_in_any_op_is_caught(op: Op, monkeypatch: pytest.MonkeyPatch):
-    planted = 0
     for kind, i in _rules(op):
         call = _telling_call(op, i)
         if call is None:
+            fixed = (op.name, i) in WITHOUT_DERIVATIVE or not _takes_floats(op, i)
+            assert fixed, f"no call of cases() moves the result by input {i}"
             continue
         f, x = call
         check_grads(f, (x,), order=1)
@@ -354,11 +363,6 @@ def test_a_skew_planted_in_any_op_is_caught(op: Op, monkeypatch: pytest.MonkeyPa
             _plant(op, kind, i, patch)
             with pytest.raises(GradientError, match="order 1"):
                 check_grads(f, (x,), order=1)
-        planted += 1
-    assert planted or op.name in WITHOUT_DERIVATIVE
-
-
-WITHOUT_DERIVATIVE = {"zero_like"}
 
 
 # --- cases ---
