@@ -1,4 +1,4 @@
-"""Shape, padding, joining: values against NumPy, gradients where the generated tests do not look."""
+"""Shape, padding, joining: NumPy's values, and gradients where generated tests do not look."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import gradengine as ge
 from gradengine.errors import AxisError, ShapeError
 from gradengine.ops import joining, padding
-from gradengine.ops.shape import as_axes
+from gradengine.ops.axes import as_axes
 from gradengine.testing import check_grads
 
 rng = np.random.default_rng(7)

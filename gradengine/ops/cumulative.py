@@ -11,10 +11,11 @@ from typing import Any
 
 from ..errors import ShapeError, hinted
 from ..op import case, primitive
+from .axes import as_axis
 from .joining import stack
 from .padding import pad_constant, pad_zeros
 from .reductions import accumulated, widened
-from .shape import as_axis, flip, moveaxis, ravel, reshape
+from .shape import flip, moveaxis, ravel, reshape
 
 _CASES = [
     case((4,)),

@@ -5,7 +5,7 @@ the pieces, where a slice for each piece would pad each one to the whole size.
 
 Letters: `x` input, `y` output, `g` cotangent.
 
-Floor 3: stands on op.py, shape.py and padding.py.
+Floor 3: stands on op.py, views.py, shape.py and padding.py.
 """
 
 from __future__ import annotations
@@ -17,12 +17,14 @@ from operator import index as as_int
 from operator import mul
 from typing import Any
 
+from .. import views
 from ..device import as_array, is_host
 from ..errors import ShapeError, hinted
 from ..op import case, primitive
-from ..tape import PICK, Like, Node, Traced, fit, grad_enabled, no_grad, record
+from ..tape import PICK, Like, Node, Traced, constant, fit, grad_enabled, record
+from .axes import as_axis, as_shape
 from .padding import crop, pad_zeros
-from .shape import as_axis, as_shape, atleast_nd, broadcast_to, expand_dims, reshape
+from .shape import atleast_nd, broadcast_to, expand_dims, reshape
 
 Span = tuple[int, int]
 
@@ -144,7 +146,7 @@ def _listed(arrays: Iterable[Any], name: str) -> list[Any]:
 )
 def select(xp: Any, x: Any, axis: int, index: int) -> Any:
     """The sub-array at place `index` of `axis`, which disappears."""
-    return x[(*(slice(None),) * (axis % x.ndim), index)]
+    return x[(*(slice(None),) * (axis % x.ndim), index, ...)]
 
 
 @select.adjoint
@@ -199,24 +201,32 @@ _SPLIT = _Split()
 
 def _pieces(x: Any, axis: int, spans: Sequence[Span], stacked: bool) -> list[Any]:
     """The parts of x between start and stop of each span; `stacked`: without the axis."""
-    node = x.node if isinstance(x, Traced) else None
-    disjoint = all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
-    if node is None or x.level or not grad_enabled() or not disjoint:  # type: ignore[attr-defined]
-        return [_piece(x, axis, span, stacked) for span in spans]
-    with no_grad():
-        parts = [_piece(x, axis, span, stacked) for span in spans]
-    meta = ((x.array.shape, x.array.dtype),)
-    step = record(x.plain, _SPLIT, None, (node,), (), (axis, tuple(spans), stacked), meta).node
-    for k, part in enumerate(parts):
-        part.node = record(x.plain, PICK, part.array, (step,), (), (k, len(parts))).node
+    before = (slice(None),) * axis
+    indices = [(*before, a, ...) if stacked else (*before, slice(a, b)) for a, b in spans]
+    if not isinstance(x, Traced):
+        return [x[index] for index in indices]
+    steps = [_step(x, axis, span, stacked) for span in spans]
+    if x.level or not all(a[1] <= b[0] for a, b in itertools.pairwise(spans)):
+        return [op.run((x,), params) for op, params in steps]
+    arrays, node, plain = [x.array[index] for index in indices], x.node, x.plain
+    if node is None or not grad_enabled():
+        parts = [constant(plain, array) for array in arrays]
+    else:
+        meta, n = ((x.array.shape, x.array.dtype),), len(arrays)
+        split = record(plain, _SPLIT, None, (node,), (), (axis, tuple(spans), stacked), meta).node
+        parts = [record(plain, PICK, a, (split,), (), (k, n)) for k, a in enumerate(arrays)]
+    for part, (op, params) in zip(parts, steps, strict=True):
+        views.link(part, x, op, params)
     return parts
 
 
-def _piece(x: Any, axis: int, span: Span, stacked: bool) -> Any:
+def _step(x: Any, axis: int, span: Span, stacked: bool) -> tuple[Any, dict[str, Any]]:
+    """The op that makes one piece alone, and its parameters."""
     if stacked:
-        return select(x, axis, span[0])
-    shape = x.shape
-    return crop(x, (*((0, n) for n in shape[:axis]), span, *((0, n) for n in shape[axis + 1 :])))
+        return select.op, {"axis": axis, "index": span[0]}
+    bounds = [(0, n) for n in x.shape]
+    bounds[axis] = span
+    return crop.op, {"bounds": tuple(bounds)}
 
 
 def unstack(x: Any, /, axis: int = 0) -> tuple[Any, ...]:

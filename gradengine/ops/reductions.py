@@ -19,9 +19,10 @@ from ..device import quiet
 from ..dtypes import as_dtype
 from ..errors import ShapeError, hinted
 from ..op import Draw, case, distinct, pointwise, primitive, real, zero_like
+from .axes import Axis, as_axes, keep_shape
 from .joining import concat
 from .padding import pad_constant
-from .shape import Axis, as_axes, keep_shape, moveaxis, reshape, spread
+from .shape import moveaxis, reshape, spread
 
 SHAPES = [
     case((3, 4)),

@@ -5,62 +5,37 @@ input. Joining, splitting, repeating and padding follow in joining.py and paddin
 
 Letters: `x` input, `y` output, `g` cotangent.
 
-Floor 3: stands on op.py.
+Floor 3: stands on op.py and axes.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from operator import index as as_int
-from typing import Any, TypeAlias, cast
+from typing import Any
 
+from ..device import namespace
 from ..dtypes import as_dtype
-from ..errors import AxisError, ShapeError, broadcast_clash, hinted
+from ..errors import AxisError, ShapeError, hinted
 from ..op import case, primitive
-from ..tape import Like
+from ..tape import Like, Traced
+from .axes import Axis as Axis
+from .axes import as_axes as as_axes
+from .axes import as_axis as as_axis
+from .axes import as_shape as as_shape
+from .axes import broadcast_shapes as broadcast_shapes
+from .axes import keep_shape as keep_shape
 
-Axis: TypeAlias = int | Sequence[int] | None
-"""One axis, several, or None for all of them; negative ones count from the last."""
-
-
-# --- axes and shapes as arguments ---
-
-
-def as_shape(shape: Any) -> tuple[int, ...]:
-    """A shape given as an integer or a sequence of integers."""
-    return tuple(map(as_int, cast(Any, shape) if isinstance(shape, Iterable) else (shape,)))
-
-
-def as_axes(axis: Axis, ndim: int, name: str) -> tuple[int, ...]:
-    """`axis` as a tuple of different axes between 0 and `ndim - 1`; AxisError for any other."""
-    if axis is None:
-        return tuple(range(ndim))
-    given = tuple(map(as_int, axis)) if isinstance(axis, Sequence) else (as_int(axis),)
-    for i in given:
-        if not -ndim <= i < ndim:
-            hint = f"this array has axes {-ndim} to {ndim - 1}" if ndim else "a 0-d array has none"
-            raise AxisError(hinted(f"{name}: axis {i} lies outside {ndim} dimensions", hint))
-    axes = tuple(i % ndim for i in given)
-    if len(set(axes)) < len(axes):
-        raise AxisError(hinted(f"{name}: axis={given} names an axis twice", "name each axis once"))
-    return axes
-
-
-def as_axis(axis: int, ndim: int, name: str) -> int:
-    """One axis, counted from 0."""
-    return as_axes(as_int(axis), ndim, name)[0]
-
-
-def keep_shape(shape: tuple[int, ...], axes: Sequence[int]) -> tuple[int, ...]:
-    """`shape` with size 1 at each of `axes`: the shape of a reduction that keeps its axes."""
-    return tuple(1 if i in axes else n for i, n in enumerate(shape))
+# --- the adjoint of a sum ---
 
 
 def spread(g: Any, x_like: Any, axis: Axis = None, keepdims: bool = False) -> Any:
     """What was reduced over `axis`, back in the shape of `x_like`: the adjoint of a sum."""
     if axis is not None and not keepdims:
         g = g.reshape(keep_shape(x_like.shape, as_axes(axis, len(x_like.shape), "spread")))
-    return broadcast_to(g, x_like.shape)
+    if isinstance(g, Traced):
+        return broadcast_to(g, x_like.shape)
+    return namespace(g).broadcast_to(g, x_like.shape)
 
 
 # --- conversion ---
@@ -72,6 +47,10 @@ def astype(xp: Any, x: Any, dtype: Any = "float64", copy: bool = True) -> Any:
 
     To an integer or bool dtype the result is a constant. With `copy=False` an array that has the
     dtype already is returned as a view.
+
+    >>> import gradengine as ge
+    >>> ge.tensor([1.5, 2.0]).astype("int64")
+    tensor([1, 2])
     """
     return x.astype(as_dtype(dtype), copy=copy)
 
@@ -83,7 +62,12 @@ def _(g: Any, _y: Any, _x: Any, dtype: Any, copy: bool) -> Any:
 
 @primitive(arity=1, linear=True, cases=[case((3, 4)), case(()), case((0, 2))])
 def copy(xp: Any, x: Any) -> Any:
-    """A copy of x in memory of its own, on the tape."""
+    """A copy of x in memory of its own, on the tape.
+
+    >>> import gradengine as ge
+    >>> ge.copy(ge.tensor([1.0, 2.0]))
+    tensor([1., 2.])
+    """
     return x.copy()
 
 
@@ -112,6 +96,11 @@ def reshape(xp: Any, x: Any, shape: Any, copy: bool | None = None) -> Any:
     """x's elements, in row-major order, in another shape; one size may be -1: whatever fits.
 
     `copy=True` always copies, `copy=False` never (ShapeError where a copy would be needed).
+
+    >>> import gradengine as ge
+    >>> ge.reshape(ge.tensor([1.0, 2.0, 3.0, 4.0]), (2, -1))
+    tensor([[1., 2.],
+            [3., 4.]])
     """
     y = x.reshape(shape)
     if copy is not None and bool(copy) != (x.size > 0 and not xp.may_share_memory(x, y)):
@@ -151,7 +140,12 @@ flatten = ravel
     cases=[case((3, 4)), case((3, 4), axis=(0, -1)), case((), axis=0), case((0, 2), axis=1)],
 )
 def expand_dims(xp: Any, x: Any, axis: Axis = 0) -> Any:
-    """x with new axes of size 1 at the positions `axis` of the result."""
+    """x with new axes of size 1 at the positions `axis` of the result.
+
+    >>> import gradengine as ge
+    >>> ge.expand_dims(ge.zeros((2, 3)), axis=(0, -1)).shape
+    (1, 2, 3, 1)
+    """
     return xp.expand_dims(x, axis)
 
 
@@ -176,6 +170,10 @@ def squeeze(xp: Any, x: Any, axis: Axis = None) -> Any:
     """x without the axes of size 1 listed in `axis` (None: without any of them).
 
     ShapeError where a listed axis has another size.
+
+    >>> import gradengine as ge
+    >>> ge.squeeze(ge.zeros((1, 2, 1)), axis=0).shape
+    (2, 1)
     """
     if axis is not None:
         axis = as_axes(axis, x.ndim, "squeeze")
@@ -222,7 +220,12 @@ def atleast_nd(x: Any, ndim: int, /) -> Any:
     ],
 )
 def permute_dims(xp: Any, x: Any, axes: Sequence[int] | None = None) -> Any:
-    """x with its axes in the order `axes` (None: reversed): y's axis i is x's axis axes[i]."""
+    """x with its axes in the order `axes` (None: reversed): y's axis i is x's axis axes[i].
+
+    >>> import gradengine as ge
+    >>> ge.permute_dims(ge.zeros((2, 3, 4)), (1, 2, 0)).shape
+    (3, 4, 2)
+    """
     return x.transpose(axes)
 
 
@@ -304,7 +307,12 @@ transpose = permute_dims
     ],
 )
 def flip(xp: Any, x: Any, axis: Axis = None) -> Any:
-    """x with the order of its elements reversed along `axis` (None: along every axis)."""
+    """x with the order of its elements reversed along `axis` (None: along every axis).
+
+    >>> import gradengine as ge
+    >>> ge.flip(ge.tensor([1.0, 2.0, 3.0]))
+    tensor([3., 2., 1.])
+    """
     chosen = as_axes(axis, x.ndim, "flip")
     return x[tuple(slice(None, None, -1 if i in chosen else 1) for i in range(x.ndim))]
 
@@ -329,6 +337,10 @@ def roll(xp: Any, x: Any, shift: Any, axis: Axis = None) -> Any:
     """x with its elements moved `shift` places along `axis`; the last come back as the first.
 
     With `axis=None` x is rolled as if flattened. Tuples of shifts go with tuples of axes.
+
+    >>> import gradengine as ge
+    >>> ge.roll(ge.tensor([1.0, 2.0, 3.0]), 1)
+    tensor([3., 1., 2.])
     """
     return xp.roll(x, shift, axis)
 
@@ -355,7 +367,13 @@ def _(g: Any, _y: Any, _x: Any, shift: Any, axis: Axis) -> Any:
     ],
 )
 def broadcast_to(xp: Any, x: Any, shape: Any) -> Any:
-    """x repeated along missing axes and axes of size 1 until it has `shape`; a read-only view."""
+    """x repeated along missing axes and axes of size 1 until it has `shape`; a read-only view.
+
+    >>> import gradengine as ge
+    >>> ge.broadcast_to(ge.tensor([1.0, 2.0]), (2, 2))
+    tensor([[1., 2.],
+            [1., 2.]])
+    """
     try:
         return xp.broadcast_to(x, shape)
     except ValueError as error:
@@ -370,27 +388,6 @@ def broadcast_to(xp: Any, x: Any, shape: Any) -> Any:
 @broadcast_to.adjoint
 def _(g: Any, _y: Any, _x: Any, shape: Any) -> Any:
     return g  # the engine sums every cotangent to its input's shape
-
-
-def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
-    """The shape that arrays of `shapes` broadcast to; ShapeError where they do not.
-
-    >>> broadcast_shapes((3, 1), (2, 1, 4))
-    (2, 3, 4)
-    """
-    listed = [as_shape(s) for s in shapes]
-    clash = broadcast_clash(listed)
-    if clash is not None:
-        shown = " and ".join(map(str, listed))
-        raise ShapeError(
-            hinted(
-                f"broadcast: shapes {shown} do not fit: axis {clash[0]} has sizes {clash[1]}",
-                "sizes must be equal or 1, counted from the last axis; reshape or expand_dims",
-            )
-        )
-    ndim = max(map(len, listed), default=0)
-    columns = zip(*((1,) * (ndim - len(s)) + s for s in listed), strict=True)
-    return tuple(next((n for n in sizes if n != 1), 1) for sizes in columns)
 
 
 def broadcast_arrays(*arrays: Any) -> tuple[Any, ...]:
