@@ -13,7 +13,7 @@ from typing import Any
 
 from ..device import Array, as_array, is_array, is_host, namespace
 from ..errors import DTypeError, OutOfRangeError, ShapeError, hinted
-from ..op import Draw, case, integers, primitive
+from ..op import Draw, case, distinct, integers, primitive
 from ..tape import Traced
 from .indexing import add_at, check_range, getitem, index_array, overwrite_, take_positions
 from .shape import as_axis, broadcast_to, ravel
@@ -315,7 +315,16 @@ def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1) -> Any:
 # --- classes as rows ---
 
 
-@primitive(differentiable=False, arity=1)
+@primitive(
+    differentiable=False,
+    arity=1,
+    cases=[
+        case(Draw((3,), integers(0, 3)), num_classes=4, dtype="float32"),
+        case(Draw((2, 3), integers(0, 2)), num_classes=3, dtype="float64"),
+        case(Draw((), integers(0, 1)), num_classes=2, dtype="int64"),
+        case(Draw((0,), integers(0, 1)), num_classes=2, dtype="float32"),
+    ],
+)
 def one_hot_(xp: Any, indices: Any, num_classes: int, dtype: Any) -> Any:
     """Rows of zeros with a one at each index."""
     wrong = (indices < 0) | (indices >= num_classes)
@@ -359,7 +368,11 @@ def nonzero(x: Any) -> tuple[Any, ...]:
     return tuple(found[i] for i in range(found.shape[0]))
 
 
-@primitive(differentiable=False, arity=1)
+@primitive(
+    differentiable=False,
+    arity=1,
+    cases=[case(Draw((3, 4), integers(0, 1))), case((2, 3)), case((0, 3)), case((5,))],
+)
 def argwhere_(xp: Any, x: Any) -> Any:
     """Positions of the nonzero elements, one row for each axis."""
     if not x.ndim:
@@ -370,7 +383,16 @@ def argwhere_(xp: Any, x: Any) -> Any:
 # --- sorting ---
 
 
-@primitive(differentiable=False, arity=1)
+@primitive(
+    differentiable=False,
+    arity=1,
+    cases=[
+        case(Draw((3, 4), distinct())),
+        case(Draw((3, 4), distinct()), axis=0, descending=True),
+        case(Draw((4,), integers(0, 1)), stable=True),
+        case((0, 3)),
+    ],
+)
 def argsort(xp: Any, x: Any, axis: int = -1, descending: bool = False, stable: bool = True) -> Any:
     """Positions that sort `x` along `axis`; NaN counts as the largest.
 
