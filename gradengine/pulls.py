@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .device import watched_product
+from .device import may_hold_nan
 from .row import Op, fit_saved
 from .tape import Node, fit
 
@@ -77,8 +77,8 @@ def _chain(op: Op, i: int) -> Chain:
 
         def strict(g: Any, saved: tuple[Any, ...]) -> Any:
             d = rule(*saved)
-            product = watched_product(g, d)
-            return op.chain(g, d) if product is None else product
+            product = g * d
+            return op.chain(g, d) if may_hold_nan(product) else product
 
         return strict
     return lambda g, saved: g * rule(*saved)
