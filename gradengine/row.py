@@ -264,7 +264,7 @@ class Op:
 
         For ops with singular points, 0 times anything is 0: what a mask has cut off stays cut off.
         """
-        if d.__class__ is int or d.__class__ is float:
+        if (d.__class__ is int or d.__class__ is float) and d - d == 0:  # finite
             return g if d == 1 else -g if d == -1 else _zeros(g) if d == 0 else g * d
         return registry["strict_multiply"].function(g, d) if self.strict else g * d
 

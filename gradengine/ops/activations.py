@@ -22,7 +22,7 @@ from typing import Any
 from ..device import special
 from ..errors import ShapeError, hinted
 from ..op import pointwise, real, strict_multiply, zero_like
-from .arithmetic import abs, alike, clip, multiply, square, where
+from .arithmetic import abs, alike, clip, filled, multiply, square, where
 from .elementary import exp, ndtr, normal_pdf
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
@@ -74,7 +74,7 @@ relu = pointwise(
 leaky_relu = pointwise(
     "leaky_relu",
     forward=lambda xp, x, negative_slope=0.01: xp.maximum(x, 0) + negative_slope * xp.minimum(x, 0),
-    partial=lambda _y, x, negative_slope: where(x > 0, 1.0, zero_like(x) + negative_slope),
+    partial=lambda _y, x, negative_slope: where(x > 0, 1.0, filled(negative_slope, x)),
     strict=True,
     sample=KINK,
     kernel="LeakyRelu",
@@ -83,7 +83,10 @@ leaky_relu = pointwise(
 prelu = pointwise(
     "prelu",
     forward=lambda xp, x, w: _prelu(xp, *alike(xp, x, w)),
-    partials=(lambda _y, x, w: where(x > 0, 1.0, w), lambda _y, x, _w: where(x > 0, 0.0, x)),
+    partials=(
+        lambda _y, x, w: where(x > 0, 1.0, filled(w, x)),
+        lambda _y, x, w: where(x > 0, 0.0, filled(x, w)),
+    ),
     strict=True,
     sample=(KINK, real()),
     kernel="Prelu",

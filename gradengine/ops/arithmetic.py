@@ -15,10 +15,11 @@ Floor 3: stands on op.py.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from ..device import as_array, is_scalar_class
-from ..op import Draw, case, distinct, integers, pointwise, primitive, real
+from ..device import SCALARS, as_array, is_scalar_class
+from ..op import Draw, case, distinct, integers, pointwise, primitive, real, zero_like
 from ..tape import Traced
 
 AWAY_FROM_ZERO = real(-2, 2, 0, gap=0.3)
@@ -51,10 +52,16 @@ square = pointwise(
 
 # --- quotients: singular where the divisor is zero ---
 
+
+def _inverse(b: Any) -> Any:
+    """1 / b; Python's numbers would raise at 0."""
+    return math.copysign(math.inf, b) if isinstance(b, SCALARS) and b == 0 else 1 / b
+
+
 divide = pointwise(
     "divide",
     forward="divide",
-    partials=(lambda _y, _a, b: 1 / b, lambda y, _a, b: -y / b),
+    partials=(lambda _y, _a, b: _inverse(b), lambda y, _a, b: -y / b),
     strict=True,
     sample=(real(), AWAY_FROM_ZERO),
     kernel="Divide",
@@ -126,6 +133,11 @@ def alike(xp: Any, a: Any, b: Any) -> tuple[Any, Any]:
     """Both inputs of a formula as arrays, a scalar in the dtype of the array beside it."""
     dtype = xp.result_type(a, b)
     return xp.asarray(a, dtype=dtype), xp.asarray(b, dtype=dtype)
+
+
+def filled(x: Any, like: Any) -> Any:
+    """A Python number as an array of `like`'s shape and dtype, for rules; arrays as they are."""
+    return zero_like(like) + x if isinstance(x, SCALARS) else x
 
 
 def weak(*args: Any) -> tuple[Any, ...]:

@@ -21,7 +21,7 @@ from typing import Any
 from ..device import SCALARS, special
 from ..op import pointwise, strict_multiply
 from ..op import real as between
-from .arithmetic import AWAY_FROM_ZERO, alike, select
+from .arithmetic import AWAY_FROM_ZERO, alike, filled, select
 
 BETWEEN_INTEGERS = between(-2.5, 2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, gap=0.1)
 POSITIVE = between(0.2, 3)
@@ -184,6 +184,7 @@ def _power_exponent(y: Any, a: Any, b: Any) -> Any:
     """y log a; 0**b is constant (0, or 1 at b = 0) for b >= 0, so that its log must not count."""
     if isinstance(a, SCALARS) and a > 0:
         return math.log(a) * y
+    a = filled(a, y)
     constant = (a == 0) & (b >= 0)
     return y * log(select(constant, 1.0, a))
 
@@ -198,13 +199,13 @@ pow = pointwise(
     kernel="Power",
     doc="""a**b; dy/da = b a**(b-1), 0 at b = 0; dy/db = y log a, 0 at a = 0 for b >= 0.
 
-    Where b is constant no logarithm is taken, so that a may be negative; for whole b the derivatives
-    of any order are right at a = 0. Integers to negative integer powers raise, as in NumPy.""",
+    Where b is constant no logarithm is taken, so that a may be negative; for whole b derivatives of
+    any order are right at a = 0. Integers to negative integer powers raise, as in NumPy.""",
 )
 xlogy = pointwise(
     "xlogy",
     forward=lambda xp, a, b: _xlogy(xp, *alike(xp, a, b)),
-    partials=(lambda _y, _a, b: log(b), lambda _y, a, b: strict_multiply(a, 1 / b)),
+    partials=(lambda y, _a, b: log(filled(b, y)), lambda _y, a, b: strict_multiply(a, 1 / b)),
     strict=True,
     sample=(between(), POSITIVE),
     doc="a log b, 0 where a is 0; dy/da = log b, dy/db = a / b, 0 where a is 0.",
