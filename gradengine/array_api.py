@@ -7,7 +7,6 @@ Floor 5: stands on tensor.py.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -147,7 +146,6 @@ def astype(x: Any, dtype: DTypeLike, /, *, copy: bool = True, device: DeviceLike
 # --- what this namespace can do ---
 
 
-@dataclass(frozen=True)
 class Info:
     """Answers to `__array_namespace_info__()`."""
 

@@ -132,7 +132,7 @@ def from_dlpack(x: Any, /, *, device: DeviceLike = None, copy: bool | None = Non
     kind = int(x.__dlpack_device__()[0])
     host = kind in (1, 3)  # kDLCPU, kDLCUDAHost
     xp, _ = module_for("cpu" if host else "cuda")
-    array = xp.from_dlpack(x.array if isinstance(x, Traced) and not tracked(x) else x)
+    array = xp.from_dlpack(x)
     expose(array, saved_before=False)
     if device is not None and Device(device) != device_of(array):
         if copy is False:

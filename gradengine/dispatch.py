@@ -17,7 +17,7 @@ from typing import Any, cast
 import numpy as np
 
 from . import ops, writes
-from .device import SCALARS, as_array, is_array, is_scalar_class, namespace
+from .device import SCALARS, as_array, is_array, is_scalar_class, namespace, quiet
 from .errors import GraphError, hinted
 from .tape import Traced, constant, grad_enabled
 
@@ -195,7 +195,7 @@ def _options(name: str, kwargs: dict[str, Any], allowed: Sequence[str] = ()) -> 
     for key, value in kwargs.items():
         if key in allowed:
             found[key] = value
-        elif key not in _DEFAULTS or value != _DEFAULTS[key]:
+        elif key not in _DEFAULTS or (value is not _DEFAULTS[key] and value != _DEFAULTS[key]):
             hint = "convert before or after: x.astype(dtype)" if key == "dtype" else "leave it out"
             raise TypeError(hinted(f"{name}: {key}={value!r} is not supported on tensors", hint))
     return found
@@ -232,7 +232,10 @@ def called(name: str, function: Function, args: Any, kwargs: dict[str, Any]) -> 
     """Our function in place of a ufunc called with keywords."""
     options = _options(name, kwargs, ("out", "where", "axis"))
     out, where = options.pop("out", None), options.pop("where", True)
-    return deliver(name, function(*args, **options), out, where)
+    if where is True:
+        return deliver(name, function(*args, **options), out)
+    with quiet():  # what `where` leaves out is computed too, and may be out of range
+        return deliver(name, function(*args, **options), out, where)
 
 
 def _reducing(op: str, *, dtype: bool = False) -> Function:

@@ -42,7 +42,7 @@ def implements(*names: str) -> Callable[[Function], Function]:
 def only(name: str, **defaults: Any) -> None:
     """Refuse an option of NumPy's that we have not, unless it is at its default."""
     for key, (value, default) in defaults.items():
-        if value is not default and value != default:
+        if value is not default and (hasattr(value, "shape") or value != default):
             raise TypeError(hinted(f"numpy.{name}: {key}={value!r} on tensors", "leave it out"))
 
 
