@@ -355,6 +355,8 @@ def test_messages_of_class_losses() -> None:
         ge.cross_entropy(x, np.zeros((4, 1), int))
     with pytest.raises(ShapeError, match=r"target is \(4,\) float64"):
         ge.cross_entropy(x, np.zeros(4))
+    with pytest.raises(ShapeError, match=re.escape("needs class numbers ()")):
+        ge.cross_entropy(leaf(np.zeros(3)), np.zeros(3, int))
     with pytest.raises(DTypeError, match="target is bool"):
         ge.cross_entropy(x, np.zeros(4, bool))
     with pytest.raises(DTypeError, match=r"input is \(4, 3\) int64"):

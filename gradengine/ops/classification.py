@@ -20,7 +20,7 @@ from ..errors import DTypeError, hinted
 from ..op import Draw, case, integers, primitive, real, strict_multiply
 from .arithmetic import multiply
 from .gathering import as_operand
-from .labels import RowCounts, check_labels, class_count, class_weights, label_shape, rows_of
+from .labels import RowCounts, check_labels, class_count, class_weights, rows_of, wrong_label_shape
 from .losses import check_reduction, reduced
 from .normalisation import log_softmax, softmax
 from .reductions import sum as sum_
@@ -322,7 +322,7 @@ def _of_probabilities(x: Any, t: Any, w: Any, reduction: str, smoothing: float) 
             hinted(f"cross_entropy: target is {t.dtype}", "class numbers, or probabilities")
         )
     if tuple(t.shape) != shape:
-        raise label_shape("cross_entropy", x, t)
+        raise wrong_label_shape("cross_entropy", x, t)
     logits, p = widened(rows_of(x)), widened(rows_of(t))
     if smoothing:
         p = p * (1 - smoothing) + smoothing / logits.shape[1]

@@ -95,25 +95,32 @@ def rows_of(x: Any) -> Any:
 
 
 def class_count(name: str, x: Any) -> int:
-    if not x.shape or x.dtype.kind not in "fV":
-        raise (ShapeError if not x.shape else DTypeError)(
-            hinted(f"{name}: input is {tuple(x.shape)} {x.dtype}", "floats, (N, C) or (C,)")
+    """The number of classes of an input."""
+    shape = x.shape
+    if not shape or x.dtype.kind not in "fV":
+        raise (DTypeError if shape else ShapeError)(
+            hinted(f"{name}: input is {tuple(shape)} {x.dtype}", "floats, (N, C) or (C,)")
         )
-    return int(x.shape[1 if len(x.shape) > 1 else 0])
+    return shape[1] if len(shape) > 1 else shape[0]
 
 
 def check_labels(name: str, x: Any, t: Any) -> None:
-    if tuple(t.shape) != (*x.shape[:1], *x.shape[2:]) and (len(x.shape) > 1 or t.shape):
-        raise label_shape(name, x, t)
+    """Raise ShapeError unless there is a class number for each row of x."""
+    if t.shape != _label_shape(x.shape):
+        raise wrong_label_shape(name, x, t)
 
 
-def label_shape(name: str, x: Any, t: Any) -> ShapeError:
+def _label_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return (shape[0], *shape[2:]) if len(shape) > 1 else ()
+
+
+def wrong_label_shape(name: str, x: Any, t: Any) -> ShapeError:
+    """The error for targets that do not fit the input."""
     shape = tuple(x.shape)
-    labels = (*shape[:1], *shape[2:]) if len(shape) > 1 else ()
     both = f" or probabilities {shape}" if name == "cross_entropy" else ""
     return ShapeError(
         hinted(
-            f"{name}: input {shape} needs class numbers {labels}{both}, "
+            f"{name}: input {shape} needs class numbers {_label_shape(shape)}{both}, "
             f"target is {tuple(t.shape)} {t.dtype}",
             "the class axis of the input is 1 (0 if it has one axis); reshape the target",
         )

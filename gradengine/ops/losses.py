@@ -35,8 +35,8 @@ def reduced(y: Any, reduction: str) -> Any:
 
 def check_reduction(name: str, reduction: str, more: tuple[str, ...] = ()) -> None:
     """Raise ValueError unless `reduction` is one of the three (or one `more`)."""
-    allowed = ("mean", "sum", "none", *more)
-    if reduction not in allowed:
+    if reduction not in ("mean", "sum", "none") and reduction not in more:
+        allowed = ("mean", "sum", "none", *more)
         raise ValueError(
             hinted(f"{name}: reduction={reduction!r} is unknown", f"one of {', '.join(allowed)}")
         )
