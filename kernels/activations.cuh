@@ -62,8 +62,8 @@ template <class M> struct Selu {
 template <class M> struct Celu {
   using A = scalar<M>;
   A alpha;
-  GE_HD A forward(A x) const { return x > A(0) ? x : alpha * M::expm1(M::divide(x, alpha)); }
-  GE_HD A partial(A x) const { return x > A(0) ? A(1) : M::exp(M::divide(x, alpha)); }
+  GE_HD A forward(A x) const { return x > A(0) ? x : alpha * M::expm1(x * (A(1) / alpha)); }
+  GE_HD A partial(A x) const { return x > A(0) ? A(1) : M::exp(x * (A(1) / alpha)); }
 };
 
 // --- smooth gates: x times a sigmoid-like curve --------------------------------------------------------
@@ -103,7 +103,7 @@ template <class M> struct Mish {
   static constexpr A linear = sizeof(A) == 4 ? A(20) : A(40);
   GE_HD A forward(A x) const {
     const A e = M::exp(x > linear ? linear : x), n = e * (e + A(2));
-    return x * M::divide(n, n + A(2));
+    return x * (n * M::reciprocal(n + A(2)));
   }
   GE_HD A partial(A x) const {
     const A e = M::exp(x > linear ? linear : x), n = e * (e + A(2)), r = M::reciprocal(n + A(2));
@@ -118,7 +118,7 @@ template <class M> struct Softplus {
   A beta, threshold;
   GE_HD A forward(A x) const {
     const A z = beta * x;
-    return z > threshold ? x : M::divide(log1p_exp<M>(z), beta);
+    return z > threshold ? x : log1p_exp<M>(z) * (A(1) / beta);  // the quotient leaves the loop
   }
   GE_HD A partial(A x) const {
     const A z = beta * x;
@@ -186,31 +186,10 @@ template <class M> struct Softsign {
   }
 };
 
-// y = x - tanh x; y' = tanh^2 x. Below 5/4 the difference loses digits: there
-// y = (x cosh x - sinh x) / cosh x with the numerator's series, whose terms all have the sign of x.
+// y = x - tanh x; y' = tanh^2 x
 template <class M> struct Tanhshrink {
   using A = scalar<M>;
-  GE_HD A forward(A x) const {
-    if (magnitude(x) >= A(1.25)) return x - M::tanh(x);
-    const A q = x * x;
-    A p = A(0);
-    if constexpr (sizeof(A) == 8) {
-      p = A(24.0 / 15511210043330985984000000.0);
-      p = p * q + A(22.0 / 25852016738884976640000.0);
-      p = p * q + A(20.0 / 51090942171709440000.0);
-      p = p * q + A(18.0 / 121645100408832000.0);
-      p = p * q + A(16.0 / 355687428096000.0);
-    }
-    p = p * q + A(14.0 / 1307674368000.0);
-    p = p * q + A(12.0 / 6227020800.0);
-    p = p * q + A(10.0 / 39916800.0);
-    p = p * q + A(8.0 / 362880.0);
-    p = p * q + A(6.0 / 5040.0);
-    p = p * q + A(4.0 / 120.0);
-    p = p * q + A(2.0 / 6.0);
-    const A e = M::exp(magnitude(x)), sech = M::divide(A(2) * e, e * e + A(1));
-    return x * q * p * sech;
-  }
+  GE_HD A forward(A x) const { return M::tanhshrink(x); }
   GE_HD A partial(A x) const {
     const A t = M::tanh(x);
     return t * t;

@@ -52,7 +52,7 @@ __global__ void __launch_bounds__(256) column_sums(const T* __restrict__ x, Out*
 // The vjp of y = op(x + bias): dx = g op'(x + bias) and this block's share of the bias gradient, in one
 // read of x and g; column_sums adds the shares partial[piece, col].
 template <template <class> class Op, class T>
-__global__ void __launch_bounds__(256) bias_vjp(const T* __restrict__ x, const T* __restrict__ bias,
+__global__ void __launch_bounds__(256, 1) bias_vjp(const T* __restrict__ x, const T* __restrict__ bias,
                                                 const T* __restrict__ g, T* __restrict__ dx,
                                                 accumulate<T>* __restrict__ partial, i64 rows, u32 cols, Op<math<T>> op) {
   using A = accumulate<T>;

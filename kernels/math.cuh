@@ -94,10 +94,15 @@ struct libm {
 template <class T> struct accurate : libm {
   using A = accumulate<T>;
   static GE_HD A divide(A a, A b) { return a / b; }
-  static GE_HD A reciprocal(A x) { return A(1) / x; }
+  // of numbers from 1 to 2^64, as the sigmoids need it: the hardware's guess and a Newton step in float
+  static GE_HD float reciprocal(float x) {
+    const float r = hardware::reciprocal(x);
+    return fmaf(r, fmaf(-x, r, 1.f), r);
+  }
+  static GE_HD double reciprocal(double x) { return 1.0 / x; }
   // 1 - tanh(x)^2 without the cancellation: 4 e / (1 + e)^2 with e = exp(-2|x|)
   static GE_HD A sech2(A x) {
-    const A e = libm::exp(A(-2) * magnitude(x)), r = A(1) / (A(1) + e);
+    const A e = libm::exp(A(-2) * magnitude(x)), r = reciprocal(A(1) + e);
     return A(4) * e * r * r;
   }
   // standard normal: y = x Phi(x), and Phi(x) + x phi(x)
@@ -105,6 +110,29 @@ template <class T> struct accurate : libm {
   static GE_HD A gelu_slope(A x) {
     const A phi = A(0.39894228040143267794) * libm::exp(A(-0.5) * x * x);
     return A(0.5) * libm::erfc(A(-0.70710678118654752440) * x) + (phi == A(0) ? A(0) : x * phi);
+  }
+  // x - tanh x. Below 5/4 the difference loses digits: there (x cosh x - sinh x) / cosh x with the
+  // numerator's series, whose terms all have the sign of x.
+  static GE_HD A tanhshrink(A x) {
+    if (magnitude(x) >= A(1.25)) return x - libm::tanh(x);
+    const A q = x * x;
+    A p = A(0);
+    if constexpr (sizeof(A) == 8) {
+      p = A(24.0 / 15511210043330985984000000.0);
+      p = p * q + A(22.0 / 25852016738884976640000.0);
+      p = p * q + A(20.0 / 51090942171709440000.0);
+      p = p * q + A(18.0 / 121645100408832000.0);
+      p = p * q + A(16.0 / 355687428096000.0);
+    }
+    p = p * q + A(14.0 / 1307674368000.0);
+    p = p * q + A(12.0 / 6227020800.0);
+    p = p * q + A(10.0 / 39916800.0);
+    p = p * q + A(8.0 / 362880.0);
+    p = p * q + A(6.0 / 5040.0);
+    p = p * q + A(4.0 / 120.0);
+    p = p * q + A(2.0 / 6.0);
+    const A e = libm::exp(magnitude(x)), sech = A(2) * e / (e * e + A(1));
+    return x * q * p * sech;
   }
 };
 template <> struct math<float> : accurate<float> {};
@@ -144,6 +172,16 @@ struct fast : libm {
   static GE_HD float sech2(float x) {
     const float e = exp(-2.f * fabsf(x)), r = reciprocal(1.f + e);
     return 4.f * e * r * r;
+  }
+  // Taylor's series below 0.6, where the difference loses digits; it is 7e-5 off there
+  static GE_HD float tanhshrink(float x) {
+    const float q = x * x;
+    float p = fmaf(q, 0.0088632355f, -0.021869489f);
+    p = fmaf(q, p, 0.053968254f);
+    p = fmaf(q, p, -0.13333333f);
+    p = fmaf(q, p, 0.33333333f);
+    const float e = exp(-2.f * fabsf(x)), t = (1.f - e) * reciprocal(1.f + e);
+    return fabsf(x) < 0.6f ? x * q * p : x - copysignf(t, x);
   }
   // Phi(-|x|) = exp(-x^2/2) t P(t), t = 1 / (1 + 0.51 |x|/sqrt 2): one exp2 and one reciprocal serve value
   // and slope. P is a minimax fit of half the scaled erfc, relative error 8.4e-7 for |x| < 14.

@@ -31,6 +31,19 @@ template <class A> GE_D A row_sum(A v, A* slots) {
   return warp_sum(lane < warps ? slots[lane] : A(0));
 }
 
+// Two sums at once: as many barriers as one. `slots` is shared, two per warp.
+template <class A> GE_D void row_sums_of_two(A& u, A& v, A (*slots)[2]) {
+  u = warp_sum(u);
+  v = warp_sum(v);
+  if (blockDim.x == 32) return;
+  const u32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
+  __syncthreads();
+  if (lane == 0) { slots[warp][0] = u; slots[warp][1] = v; }
+  __syncthreads();
+  u = warp_sum(lane < warps ? slots[lane][0] : A(0));
+  v = warp_sum(lane < warps ? slots[lane][1] : A(0));
+}
+
 // --- softmax's pair --------------------------------------------------------------------------------------
 // m is the largest value so far and s the sum of exp(x - m); joined without overflow for any m.
 template <class A> struct SoftmaxPair { A m, s; };

@@ -24,6 +24,15 @@ template <class V> GE_D V* kept_row(V* base, u32 vectors, u32 slots = 1, u32 slo
   return base + (threadIdx.y * slots + slot) * vectors;
 }
 
+// A vector of a weight or a bias, or of what stands for a missing one.
+template <int N, class T> GE_D vec<T, N> parameter(const T* data, u32 v, accumulate<T> missing) {
+  if (data) return read<T, N>(data, v);
+  vec<T, N> splat;
+#pragma unroll
+  for (int k = 0; k < N; ++k) splat.v[k] = store<T>(missing);
+  return splat;
+}
+
 // The softmax pair of a vector of values joined to `pair`: one exponential per value and one for both.
 template <class M, class T, int N>
 GE_D SoftmaxPair<scalar<M>> absorb(SoftmaxPair<scalar<M>> pair, const vec<T, N>& values) {
@@ -51,7 +60,7 @@ GE_D SoftmaxPair<scalar<M>> softmax_pair(const Row<T, N, CACHED>& row, u32 vecto
 // --- softmax -----------------------------------------------------------------------------------------------
 // y = exp(x - m) / s, or with LOG x - m - log s
 template <bool LOG, bool CACHED, int N, class T>
-__global__ void __launch_bounds__(512) softmax_forward(const T* __restrict__ x, T* __restrict__ y, i64 rows, u32 cols) {
+__global__ void __launch_bounds__(512, 1) softmax_forward(const T* __restrict__ x, T* __restrict__ y, i64 rows, u32 cols) {
   using M = math<T>;
   using A = scalar<M>;
   __shared__ SoftmaxPair<A> slots[32];
@@ -76,7 +85,7 @@ __global__ void __launch_bounds__(512) softmax_forward(const T* __restrict__ x, 
 
 // dx = y (g - sum g y), or with LOG g - exp(y) sum g
 template <bool LOG, bool CACHED, int N, class T>
-__global__ void __launch_bounds__(512) softmax_vjp(const T* __restrict__ y, const T* __restrict__ g, T* __restrict__ dx,
+__global__ void __launch_bounds__(512, 1) softmax_vjp(const T* __restrict__ y, const T* __restrict__ g, T* __restrict__ dx,
                                                    i64 rows, u32 cols) {
   using M = math<T>;
   using A = scalar<M>;
@@ -112,7 +121,7 @@ __global__ void __launch_bounds__(512) softmax_vjp(const T* __restrict__ y, cons
 // a row whose target is ignore_index gives zeros, one whose target is out of range a NaN loss. dx may be x
 // itself: a thread writes what it has read.
 template <bool CACHED, int N, class T>
-__global__ void __launch_bounds__(512) softmax_cross_entropy(const T* x, const i64* __restrict__ target,
+__global__ void __launch_bounds__(512, 1) softmax_cross_entropy(const T* x, const i64* __restrict__ target,
                                                              accumulate<T>* __restrict__ loss, T* dx, i64 rows, u32 cols,
                                                              accumulate<T> scale, i64 ignore_index) {
   using M = math<T>;
@@ -148,7 +157,7 @@ __global__ void __launch_bounds__(512) softmax_cross_entropy(const T* x, const i
 // CENTERED: y = (x - mean) rstd w + b, else y = x rstd w; w and b may be null. The variance is summed
 // about the mean, in a second pass over the kept row.
 template <bool CENTERED, bool CACHED, int N, class T>
-__global__ void __launch_bounds__(512) norm_forward(const T* __restrict__ x, const T* __restrict__ weight,
+__global__ void __launch_bounds__(512, 1) norm_forward(const T* __restrict__ x, const T* __restrict__ weight,
                                                     const T* __restrict__ bias, T* __restrict__ y,
                                                     accumulate<T>* __restrict__ mean, accumulate<T>* __restrict__ rstd,
                                                     i64 rows, u32 cols, accumulate<T> epsilon) {
@@ -180,16 +189,11 @@ __global__ void __launch_bounds__(512) norm_forward(const T* __restrict__ x, con
     }
     const A inverse = A(1) / M::sqrt(total + epsilon);
     for (u32 v = threadIdx.x; v < vectors; v += blockDim.x) {
-      V a = row.again(v), w, b;
-      if (weight) w = read<T, N>(weight, v);
-      if (bias) b = read<T, N>(bias, v);
+      V a = row.again(v);
+      const V w = parameter<N>(weight, v, A(1)), b = parameter<N>(bias, v, A(0));
 #pragma unroll
-      for (int k = 0; k < N; ++k) {
-        A value = (load(a.v[k]) - center) * inverse;
-        if (weight) value *= load(w.v[k]);
-        if (bias) value += load(b.v[k]);
-        a.v[k] = store<T>(value);
-      }
+      for (int k = 0; k < N; ++k)
+        a.v[k] = store<T>((load(a.v[k]) - center) * inverse * load(w.v[k]) + load(b.v[k]));
       write<T, N>(y + r * cols, v, a);
     }
     if (threadIdx.x == 0) {
@@ -204,18 +208,19 @@ __global__ void __launch_bounds__(512) norm_forward(const T* __restrict__ x, con
 // column sums of columns.cu finish: deterministic, no atomics. With PER = 0, for rows longer than the
 // registers, the shares gather in `partial` itself, which only this thread touches.
 template <bool CENTERED, int PER, int N, class T>
-__global__ void __launch_bounds__(512) norm_vjp(const T* __restrict__ x, const T* __restrict__ weight,
+__global__ void __launch_bounds__(512, 1) norm_vjp(const T* __restrict__ x, const T* __restrict__ weight,
                                                 const T* __restrict__ g, const accumulate<T>* __restrict__ mean,
                                                 const accumulate<T>* __restrict__ rstd, T* __restrict__ dx,
                                                 accumulate<T>* __restrict__ partial, i64 rows, u32 cols) {
   using A = accumulate<T>;
   typedef vec<T, N> V;
-  __shared__ A slots[32];
+  __shared__ A slots[32][2];
   constexpr int KEEP = PER ? PER : 1;
+  constexpr bool HOLD = PER && PER * N <= 8;  // x_hat and g w stay in registers between the passes
   const u32 vectors = cols / N;
   const A share = A(1) / A(cols);
   const u32 turns = PER ? PER : (vectors + blockDim.x - 1) / blockDim.x;
-  A dw[KEEP * N], db[KEEP * N];
+  A dw[KEEP * N], db[KEEP * N], hats[KEEP * N], scaled[KEEP * N];
 #pragma unroll
   for (int k = 0; k < KEEP * N; ++k) dw[k] = db[k] = A(0);
   A* dw_out = partial ? partial + i64(blockIdx.x) * 2 * cols : nullptr;
@@ -231,14 +236,15 @@ __global__ void __launch_bounds__(512) norm_vjp(const T* __restrict__ x, const T
       if (v >= vectors) continue;
       a[keep] = read<T, N>(x_row, v);
       b[keep] = read<T, N>(g_row, v);
-      V w;
-      if (weight) w = read<T, N>(weight, v);
+      const V w = parameter<N>(weight, v, A(1));
 #pragma unroll
       for (int k = 0; k < N; ++k) {
         const A hat = (load(a[keep].v[k]) - center) * inverse, up = load(b[keep].v[k]);
-        const A scaled = weight ? up * load(w.v[k]) : up;
-        plain += scaled;
-        along += scaled * hat;
+        const A product = up * load(w.v[k]);
+        plain += product;
+        along += product * hat;
+        hats[keep * N + k] = hat;
+        scaled[keep * N + k] = product;
         if (PER) {
           dw[keep * N + k] += up * hat;
           db[keep * N + k] += up;
@@ -249,20 +255,21 @@ __global__ void __launch_bounds__(512) norm_vjp(const T* __restrict__ x, const T
         }
       }
     }
-    if (CENTERED) plain = row_sum(plain, slots) * share;
-    along = row_sum(along, slots) * share;
+    row_sums_of_two(plain, along, slots);
+    plain *= share;
+    along *= share;
 #pragma unroll
     for (u32 j = 0; j < turns; ++j) {
       const u32 v = threadIdx.x + j * blockDim.x, keep = PER ? j : 0;
       if (v >= vectors) continue;
       if (!PER) { a[0] = read<T, N>(x_row, v); b[0] = read<T, N>(g_row, v); }
       V w, out;
-      if (weight) w = read<T, N>(weight, v);
+      if (!HOLD) w = parameter<N>(weight, v, A(1));
 #pragma unroll
       for (int k = 0; k < N; ++k) {
-        const A hat = (load(a[keep].v[k]) - center) * inverse, up = load(b[keep].v[k]);
-        const A scaled = weight ? up * load(w.v[k]) : up;
-        out.v[k] = store<T>(inverse * (scaled - (CENTERED ? plain : A(0)) - hat * along));
+        const A hat = HOLD ? hats[keep * N + k] : (load(a[keep].v[k]) - center) * inverse;
+        const A product = HOLD ? scaled[keep * N + k] : load(b[keep].v[k]) * load(w.v[k]);
+        out.v[k] = store<T>(inverse * (product - (CENTERED ? plain : A(0)) - hat * along));
       }
       write<T, N>(dx + r * cols, v, out);
     }
@@ -285,7 +292,7 @@ __global__ void __launch_bounds__(512) norm_vjp(const T* __restrict__ x, const T
 // out[row, piece] = sum of the row's piece, squared first with SQUARED. A long row is cut into gridDim.y
 // pieces of `length` columns, whose sums a second launch adds: deterministic.
 template <bool SQUARED, int N, class T, class Out>
-__global__ void __launch_bounds__(512) row_sums(const T* __restrict__ x, Out* __restrict__ out, i64 rows, i64 cols,
+__global__ void __launch_bounds__(512, 1) row_sums(const T* __restrict__ x, Out* __restrict__ out, i64 rows, i64 cols,
                                                 i64 length) {
   using A = accumulate<T>;
   __shared__ A slots[32];

@@ -42,8 +42,8 @@ __all__ = [
 
 Function = Any  # what a back end launches: an address or a ctypes function
 
-# -ftz=false and the default -prec-div, -prec-sqrt keep float32 as NumPy has it, subnormals included.
-OPTIONS = ("--device-as-default-execution-space", "-lineinfo")
+# NVRTC's own -ftz=false, -prec-div and -prec-sqrt keep float32 as NumPy has it, subnormals too.
+OPTIONS = ("--device-as-default-execution-space",)
 
 
 class KernelCompileError(GradengineError, RuntimeError):
@@ -73,13 +73,13 @@ def compiled(names: Sequence[str], arch: str, *, cache: Path | None = None) -> n
     unit = _unit(names)
     text = _inlined(unit)
     cache = cache_folder() if cache is None else cache
-    stem = cache / _key(text, names, arch)
+    stem = cache / key(text, names, arch)
     found = _read_cache(stem)
     if found is None:
         try:
             found = nvrtc.compile_cubin(text, names, arch, OPTIONS, unit)
         except nvrtc.NvrtcError as error:
-            raise KernelCompileError(_explain(error, unit, names, arch)) from error
+            raise KernelCompileError(explain(error, unit, names, arch)) from error
         _write_cache(stem, found)
     return found
 
@@ -100,7 +100,8 @@ def _unit(names: Sequence[str]) -> str:
     return found.pop()
 
 
-def _key(text: str, names: Sequence[str], arch: str) -> str:
+def key(text: str, names: Sequence[str], arch: str) -> str:
+    """The name of a compilation in the cache."""
     parts = [text, *names, arch, *OPTIONS, str(nvrtc.version())]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
 
@@ -134,7 +135,7 @@ def _write_cache(stem: Path, result: nvrtc.Compiled) -> None:
 _MESSAGE = re.compile(r"^(?:\S*/)?([\w.]+)\((\d+)\): (?:catastrophic )?error: (.*)$", re.MULTILINE)
 
 
-def _explain(error: nvrtc.NvrtcError, unit: str, names: Sequence[str], arch: str) -> str:
+def explain(error: nvrtc.NvrtcError, unit: str, names: Sequence[str], arch: str) -> str:
     """The first complaint of the log with our source line under it, then the whole log."""
     what = names[0] if len(names) == 1 else f"{len(names)} kernels of {unit}"
     first = _MESSAGE.search(error.log)
