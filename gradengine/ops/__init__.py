@@ -119,8 +119,74 @@ from .activations import tanh as tanh
 from .activations import tanhshrink as tanhshrink
 from .activations import threshold as threshold
 
+# --- axes ---
+from .axes import broadcast_shapes as broadcast_shapes
 
 # --- shape ---
+from .shape import astype as astype
+from .shape import atleast_nd as atleast_nd
+from .shape import broadcast_arrays as broadcast_arrays
+from .shape import broadcast_to as broadcast_to
+from .shape import copy as copy
+from .shape import expand_dims as expand_dims
+from .shape import flatten as flatten
+from .shape import flip as flip
+from .shape import matrix_transpose as matrix_transpose
+from .shape import moveaxis as moveaxis
+from .shape import permute_dims as permute_dims
+from .shape import ravel as ravel
+from .shape import reshape as reshape
+from .shape import roll as roll
+from .shape import squeeze as squeeze
+from .shape import swapaxes as swapaxes
+from .shape import transpose as transpose
+
+# --- padding ---
+from .padding import pad as pad
+
+# --- joining ---
+from .joining import array_split as array_split
+from .joining import concat as concat
+from .joining import concatenate as concatenate
+from .joining import hstack as hstack
+from .joining import repeat as repeat
+from .joining import split as split
+from .joining import stack as stack
+from .joining import tile as tile
+from .joining import unstack as unstack
+from .joining import vstack as vstack
+
+# --- reductions ---
+from .reductions import all as all
+from .reductions import amax as amax
+from .reductions import amin as amin
+from .reductions import any as any
+from .reductions import argmax as argmax
+from .reductions import argmin as argmin
+from .reductions import count_nonzero as count_nonzero
+from .reductions import max as max
+from .reductions import mean as mean
+from .reductions import min as min
+from .reductions import prod as prod
+from .reductions import std as std
+from .reductions import sum as sum
+from .reductions import var as var
+
+# --- cumulative ---
+from .cumulative import cumprod as cumprod
+from .cumulative import cumsum as cumsum
+from .cumulative import cumulative_prod as cumulative_prod
+from .cumulative import cumulative_sum as cumulative_sum
+
+# --- normalisation ---
+from .normalisation import log_softmax as log_softmax
+from .normalisation import logsumexp as logsumexp
+from .normalisation import norm as norm
+from .normalisation import normalize as normalize
+from .normalisation import softmax as softmax
+from .normalisation import softmin as softmin
+from .normalisation import vector_norm as vector_norm
+
 # --- indexing ---
 from .indexing import getitem as getitem
 from .indexing import overwrite as overwrite
@@ -165,69 +231,9 @@ from .losses import smooth_l1_loss as smooth_l1_loss
 # --- classification ---
 from .classification import cross_entropy as cross_entropy
 from .classification import nll_loss as nll_loss
-from .joining import array_split as array_split
-from .joining import concat as concat
-from .joining import concatenate as concatenate
-from .joining import hstack as hstack
-from .joining import repeat as repeat
-from .joining import split as split
-from .joining import stack as stack
-from .joining import tile as tile
-from .joining import unstack as unstack
-from .joining import vstack as vstack
-from .padding import pad as pad
-from .shape import astype as astype
-from .shape import atleast_nd as atleast_nd
-from .shape import broadcast_arrays as broadcast_arrays
-from .shape import broadcast_shapes as broadcast_shapes
-from .shape import broadcast_to as broadcast_to
-from .shape import copy as copy
-from .shape import expand_dims as expand_dims
-from .shape import flatten as flatten
-from .shape import flip as flip
-from .shape import matrix_transpose as matrix_transpose
-from .shape import moveaxis as moveaxis
-from .shape import permute_dims as permute_dims
-from .shape import ravel as ravel
-from .shape import reshape as reshape
-from .shape import roll as roll
-from .shape import squeeze as squeeze
-from .shape import swapaxes as swapaxes
-from .shape import transpose as transpose
 
 # --- noise ---
 from .noise import dropout as dropout
 
 # --- transfer ---
 from .transfer import to_device as to_device
-
-# --- reductions ---
-from .reductions import all as all
-from .reductions import amax as amax
-from .reductions import amin as amin
-from .reductions import any as any
-from .reductions import argmax as argmax
-from .reductions import argmin as argmin
-from .reductions import count_nonzero as count_nonzero
-from .reductions import max as max
-from .reductions import mean as mean
-from .reductions import min as min
-from .reductions import prod as prod
-from .reductions import std as std
-from .reductions import sum as sum
-from .reductions import var as var
-
-# --- cumulative ---
-from .cumulative import cumprod as cumprod
-from .cumulative import cumsum as cumsum
-from .cumulative import cumulative_prod as cumulative_prod
-from .cumulative import cumulative_sum as cumulative_sum
-
-# --- normalisation ---
-from .normalisation import log_softmax as log_softmax
-from .normalisation import logsumexp as logsumexp
-from .normalisation import norm as norm
-from .normalisation import normalize as normalize
-from .normalisation import softmax as softmax
-from .normalisation import softmin as softmin
-from .normalisation import vector_norm as vector_norm

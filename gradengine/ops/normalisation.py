@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..device import is_host, quiet
+from ..device import SCALARS, is_host, quiet
 from ..op import case, pointwise, primitive, real
 from .arithmetic import abs, maximum, negative
 from .axes import Axis, as_axes
@@ -87,8 +87,10 @@ def _(g: Any, y: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
 
 
 def _exp_difference(xp: Any, a: Any, b: Any) -> Any:
+    lowest = b == -math.inf
+    shift = (0.0 if lowest else b) if isinstance(b, SCALARS) else xp.where(lowest, 0, b)
     with quiet():
-        return _in_place(xp.exp, a - xp.where(b == -math.inf, 0, b))
+        return _in_place(xp.exp, a - shift)
 
 
 exp_difference = pointwise(

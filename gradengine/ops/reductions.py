@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..device import quiet
+from ..device import SCALARS, quiet
 from ..dtypes import as_dtype
 from ..errors import ShapeError, hinted
 from ..op import Draw, case, distinct, pointwise, primitive, real, zero_like
@@ -71,9 +71,15 @@ def accumulated(reduce: Any, x: Any, dtype: Any, **options: Any) -> Any:
     return reduce(**options) if dtype is None else reduce(dtype=target, **options)
 
 
+def _quotient_or_zero(xp: Any, a: Any, b: Any) -> Any:
+    if isinstance(b, SCALARS):
+        return a / (b or math.inf)
+    return a / xp.where(b == 0, math.inf, b)
+
+
 quotient_or_zero = pointwise(
     "quotient_or_zero",
-    forward=lambda xp, a, b: a / xp.where(b == 0, xp.inf, b),
+    forward=_quotient_or_zero,
     partials=(
         lambda _y, _a, b: quotient_or_zero(1, b),
         lambda y, _a, b: -quotient_or_zero(y, b),
@@ -236,7 +242,12 @@ def _(g: Any, y: Any, x: Any, axis: Axis, keepdims: bool) -> Any:
     return kept(g, x, axis, keepdims) * tie_shares(x, y, axis=axis)
 
 
-@primitive(arity=2, differentiable=False)
+_ONES = real(1, 1)
+
+
+@primitive(
+    arity=2, differentiable=False, cases=[case(Draw((3, 4), _ONES), Draw((3, 1), _ONES), axis=1)]
+)
 def tie_shares(xp: Any, x: Any, y: Any, axis: Axis = None) -> Any:
     """1/k where x is one of the k elements over `axis` that equal y, 0 elsewhere; NaN if none."""
     hits = x == y
