@@ -215,6 +215,22 @@ def test_wrong_dtype_and_shape_of_a_gradient(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.usefixtures("own_ops")
+def test_modes_that_disagree_by_less_than_differences_can_show():
+    @primitive(linear=True, cases=[case((2, 3))])
+    def own_triple(xp: Any, x: Any) -> Any:
+        return 3 * x
+
+    @own_triple.adjoint
+    def _(g: Any, _y: Any, _x: Any) -> Any:
+        return 3 * (1 + 1e-8) * g
+
+    for mode in BOTH:
+        check_grads(own_triple, (X,), modes=(mode,))
+    with pytest.raises(GradientError, match=r"<J'c, t> and <c, jvp>: .* \(allowed 1e-09\)"):
+        check_grads(own_triple, (X,))
+
+
+@pytest.mark.usefixtures("own_ops")
 def test_none_where_a_gradient_should_be():
     @primitive(cases=[case((2, 3))])
     def own_double(xp: Any, x: Any) -> Any:
