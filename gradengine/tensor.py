@@ -1,9 +1,9 @@
 """Tensor: a traced array with the operators and methods people call, one line each.
 
-It adds nothing of its own to the engine: operators and methods hand over to the ops, writes to
-writes.py, `backward` to reverse.py, NumPy's and CuPy's protocols to protocols.py.
+It adds nothing of its own to the engine: operators (operators.py) and methods (methods.py) hand
+over to the ops, `backward` to reverse.py, the protocols of NumPy and CuPy to protocols.py.
 
-Floor 4: stands on ops/, reverse.py, writes.py and protocols.py.
+Floor 4: stands on operators.py, methods.py, reverse.py and protocols.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from . import ops, protocols, show, writes
+from . import ops, protocols, show
 from .calls import bind_tensor
 from .device import (
     CPU,
@@ -26,11 +26,13 @@ from .device import (
 from .dtypes import default_dtype, is_inexact
 from .errors import DTypeError, GraphError, ShapeError, hinted, raise_grad_dtype
 from .guard import expose
+from .methods import Methods
+from .operators import Operators
 from .reverse import backward, retain_grad
 from .tape import Leaf, Traced, constant, is_sole_owner
 
 
-class Tensor(Traced):
+class Tensor(Operators, Methods, Traced):
     """An array that remembers how it was computed; made by `ge.tensor` and by every op.
 
     >>> import gradengine as ge
@@ -42,7 +44,6 @@ class Tensor(Traced):
 
     __slots__ = ()
     __array_priority__ = 1000.0
-    __hash__ = object.__hash__
 
     @classmethod
     def lift(cls, data: Any) -> Tensor:
@@ -201,7 +202,7 @@ class Tensor(Traced):
         retain_grad(self.node)
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> Callable[[], None]:
-        """Call `hook(grad)` on this tensor's summed gradient; what it returns replaces the gradient.
+        """Call `hook(grad)` on this tensor's summed gradient; what it returns replaces that.
 
         Hooks run in the order of registration, once each pass. The result removes the hook.
         """
@@ -248,7 +249,7 @@ class Tensor(Traced):
         return self.array.tolist()
 
     def to(self, *args: Any, device: Any = None, dtype: Any = None, copy: bool = False) -> Tensor:
-        """On another device and/or as another dtype: `.to("cuda")`, `.to("float16")`, `.to(other)`."""
+        """On another device or as another dtype: `.to("cuda")`, `.to("float16")`, `.to(other)`."""
         device, dtype = protocols.parse_to(args, device, dtype)
         out = self if dtype is None or dtype == self.dtype else self.astype(dtype)
         if device is not None and Device(device) != out.device:
@@ -357,377 +358,6 @@ class Tensor(Traced):
 
     def __dlpack_device__(self) -> Any:
         return self.array.__dlpack_device__()
-
-    # --- operators ---
-
-    __add__ = ops.add
-    __sub__ = ops.subtract
-    __mul__ = ops.multiply
-    __truediv__ = ops.divide
-    __neg__ = ops.negative
-
-    def __radd__(self, other: Any) -> Tensor:
-        return ops.add(other, self)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return ops.subtract(other, self)
-
-    def __rmul__(self, other: Any) -> Tensor:
-        return ops.multiply(other, self)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return ops.divide(other, self)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return ops.pow(self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return ops.pow(other, self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return ops.matmul(self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return ops.matmul(other, self)
-
-    def __floordiv__(self, other: Any) -> Tensor:
-        return ops.floor_divide(self, other)
-
-    def __rfloordiv__(self, other: Any) -> Tensor:
-        return ops.floor_divide(other, self)
-
-    def __mod__(self, other: Any) -> Tensor:
-        return ops.remainder(self, other)
-
-    def __rmod__(self, other: Any) -> Tensor:
-        return ops.remainder(other, self)
-
-    def __pos__(self) -> Tensor:
-        return ops.positive(self)
-
-    def __abs__(self) -> Tensor:
-        return ops.abs(self)
-
-    def __invert__(self) -> Tensor:
-        return ops.bitwise_invert(self)
-
-    def __and__(self, other: Any) -> Tensor:
-        return ops.bitwise_and(self, other)
-
-    def __rand__(self, other: Any) -> Tensor:
-        return ops.bitwise_and(other, self)
-
-    def __or__(self, other: Any) -> Tensor:
-        return ops.bitwise_or(self, other)
-
-    def __ror__(self, other: Any) -> Tensor:
-        return ops.bitwise_or(other, self)
-
-    def __xor__(self, other: Any) -> Tensor:
-        return ops.bitwise_xor(self, other)
-
-    def __rxor__(self, other: Any) -> Tensor:
-        return ops.bitwise_xor(other, self)
-
-    def __lshift__(self, other: Any) -> Tensor:
-        return ops.bitwise_left_shift(self, other)
-
-    def __rlshift__(self, other: Any) -> Tensor:
-        return ops.bitwise_left_shift(other, self)
-
-    def __rshift__(self, other: Any) -> Tensor:
-        return ops.bitwise_right_shift(self, other)
-
-    def __rrshift__(self, other: Any) -> Tensor:
-        return ops.bitwise_right_shift(other, self)
-
-    def __eq__(self, other: object) -> Any:
-        return ops.equal(self, other)
-
-    def __ne__(self, other: object) -> Any:
-        return ops.not_equal(self, other)
-
-    def __lt__(self, other: Any) -> Tensor:
-        return ops.less(self, other)
-
-    def __le__(self, other: Any) -> Tensor:
-        return ops.less_equal(self, other)
-
-    def __gt__(self, other: Any) -> Tensor:
-        return ops.greater(self, other)
-
-    def __ge__(self, other: Any) -> Tensor:
-        return ops.greater_equal(self, other)
-
-    # --- indexing and writes ---
-
-    def __getitem__(self, index: Any) -> Tensor:
-        return ops.getitem(self, index)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        writes.set_item(self, index, value)
-
-    def __iadd__(self, other: Any) -> Tensor:
-        return writes.replace(self, ops.add(self, other), "+=")
-
-    def __isub__(self, other: Any) -> Tensor:
-        return writes.replace(self, ops.subtract(self, other), "-=")
-
-    def __imul__(self, other: Any) -> Tensor:
-        return writes.replace(self, ops.multiply(self, other), "*=")
-
-    def __itruediv__(self, other: Any) -> Tensor:
-        return writes.replace(self, ops.divide(self, other), "/=")
-
-    def __ipow__(self, other: Any) -> Tensor:
-        return writes.replace(self, ops.pow(self, other), "**=")
-
-    def __imatmul__(self, other: Any) -> Tensor:
-        return writes.replace(self, ops.matmul(self, other), "@=")
-
-    def __ifloordiv__(self, other: Any) -> Tensor:
-        return writes.replace(self, ops.floor_divide(self, other), "//=")
-
-    def __imod__(self, other: Any) -> Tensor:
-        return writes.replace(self, ops.remainder(self, other), "%=")
-
-    def __iand__(self, other: Any) -> Tensor:
-        return writes.replace(self, ops.bitwise_and(self, other), "&=")
-
-    def __ior__(self, other: Any) -> Tensor:
-        return writes.replace(self, ops.bitwise_or(self, other), "|=")
-
-    def __ixor__(self, other: Any) -> Tensor:
-        return writes.replace(self, ops.bitwise_xor(self, other), "^=")
-
-    def fill_(self, value: Any) -> Tensor:
-        """Set every element to `value`."""
-        writes.set_item(self, ..., value)
-        return self
-
-    def zero_(self) -> Tensor:
-        """Set every element to zero."""
-        return self.fill_(0)
-
-    def copy_(self, other: Any) -> Tensor:
-        """Take the values of `other`, broadcast."""
-        writes.set_item(self, ..., other)
-        return self
-
-    def add_(self, other: Any) -> Tensor:
-        """In-place addition."""
-        return self.__iadd__(other)
-
-    def sub_(self, other: Any) -> Tensor:
-        """In-place subtraction."""
-        return self.__isub__(other)
-
-    def mul_(self, other: Any) -> Tensor:
-        """In-place multiplication."""
-        return self.__imul__(other)
-
-    def div_(self, other: Any) -> Tensor:
-        """In-place division."""
-        return self.__itruediv__(other)
-
-    # --- shape ---
-
-    @property
-    def T(self) -> Tensor:
-        """The tensor with its axes reversed."""
-        return ops.permute_dims(self)
-
-    @property
-    def mT(self) -> Tensor:
-        """The tensor with its last two axes swapped."""
-        return ops.matrix_transpose(self)
-
-    def reshape(self, *shape: Any) -> Tensor:
-        """The same elements in another shape; one size may be -1."""
-        return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
-
-    def view(self, *shape: Any) -> Tensor:
-        """PyTorch's name for `reshape`."""
-        return self.reshape(*shape)
-
-    def transpose(self, *axes: Any) -> Tensor:
-        """NumPy's transpose: all axes reversed, or permuted as given."""
-        order = axes[0] if len(axes) == 1 and not isinstance(axes[0], int) else axes
-        return ops.permute_dims(self, tuple(order) if order else None)
-
-    def permute(self, *axes: Any) -> Tensor:
-        """PyTorch's name for `permute_dims`."""
-        return self.transpose(*axes)
-
-    def swapaxes(self, axis1: int, axis2: int) -> Tensor:
-        """Two axes exchanged."""
-        return ops.swapaxes(self, axis1, axis2)
-
-    def squeeze(self, axis: Any = None) -> Tensor:
-        """Without axes of length 1."""
-        return ops.squeeze(self, axis)
-
-    def unsqueeze(self, axis: int) -> Tensor:
-        """PyTorch's name for `expand_dims`."""
-        return ops.expand_dims(self, axis)
-
-    def expand_dims(self, axis: int) -> Tensor:
-        """With a new axis of length 1."""
-        return ops.expand_dims(self, axis)
-
-    def flatten(self, order: str = "C") -> Tensor:
-        """A copy as one axis."""
-        return ops.copy(self.ravel())
-
-    def ravel(self) -> Tensor:
-        """The elements as one axis."""
-        return ops.ravel(self)
-
-    def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
-        """Each element repeated (NumPy's repeat)."""
-        return ops.repeat(self, repeats, axis=axis)
-
-    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
-        """The diagonal of two axes."""
-        return ops.diagonal(self, offset, axis1, axis2)
-
-    def take(self, indices: Any, axis: int | None = None) -> Tensor:
-        """Elements at `indices` along `axis`."""
-        return ops.take(self, indices, axis=axis)
-
-    def copy(self) -> Tensor:
-        """A copy on the tape."""
-        return ops.copy(self)
-
-    def contiguous(self) -> Tensor:
-        """The tensor itself if its memory is in index order, else a copy that is."""
-        return self if self.array.flags.c_contiguous else ops.copy(self)
-
-    # --- reductions ---
-
-    def sum(self, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
-        """Sum over `axis`."""
-        return ops.sum(self, axis=axis, dtype=dtype, keepdims=keepdims)
-
-    def prod(self, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
-        """Product over `axis`."""
-        return ops.prod(self, axis=axis, dtype=dtype, keepdims=keepdims)
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Mean over `axis`."""
-        return ops.mean(self, axis=axis, keepdims=keepdims)
-
-    def var(self, axis: Any = None, keepdims: bool = False, *, correction: float = 0) -> Tensor:
-        """Variance over `axis`."""
-        return ops.var(self, axis=axis, correction=correction, keepdims=keepdims)
-
-    def std(self, axis: Any = None, keepdims: bool = False, *, correction: float = 0) -> Tensor:
-        """Standard deviation over `axis`."""
-        return ops.std(self, axis=axis, correction=correction, keepdims=keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Maximum over `axis`."""
-        return ops.max(self, axis=axis, keepdims=keepdims)
-
-    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Minimum over `axis`."""
-        return ops.min(self, axis=axis, keepdims=keepdims)
-
-    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        """Index of the maximum."""
-        return ops.argmax(self, axis=axis, keepdims=keepdims)
-
-    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
-        """Index of the minimum."""
-        return ops.argmin(self, axis=axis, keepdims=keepdims)
-
-    def all(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Whether all elements are true."""
-        return ops.all(self, axis=axis, keepdims=keepdims)
-
-    def any(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Whether any element is true."""
-        return ops.any(self, axis=axis, keepdims=keepdims)
-
-    def cumsum(self, axis: int | None = None) -> Tensor:
-        """Running sum along `axis`."""
-        return ops.cumulative_sum(self, axis=axis)
-
-    def cumprod(self, axis: int | None = None) -> Tensor:
-        """Running product along `axis`."""
-        return ops.cumulative_prod(self, axis=axis)
-
-    def norm(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """Euclidean norm over `axis`."""
-        return ops.vector_norm(self, axis=axis, keepdims=keepdims)
-
-    def logsumexp(self, axis: Any = None, keepdims: bool = False) -> Tensor:
-        """log(sum(exp(x))) over `axis`."""
-        return ops.logsumexp(self, axis=axis, keepdims=keepdims)
-
-    def softmax(self, axis: int = -1) -> Tensor:
-        """Softmax along `axis`."""
-        return ops.softmax(self, axis=axis)
-
-    def log_softmax(self, axis: int = -1) -> Tensor:
-        """log(softmax) along `axis`."""
-        return ops.log_softmax(self, axis=axis)
-
-    # --- elementwise ---
-
-    def abs(self) -> Tensor:
-        """|x|."""
-        return ops.abs(self)
-
-    def exp(self) -> Tensor:
-        """e**x."""
-        return ops.exp(self)
-
-    def log(self) -> Tensor:
-        """Natural logarithm."""
-        return ops.log(self)
-
-    def sqrt(self) -> Tensor:
-        """Square root."""
-        return ops.sqrt(self)
-
-    def square(self) -> Tensor:
-        """x*x."""
-        return ops.square(self)
-
-    def sin(self) -> Tensor:
-        """Sine of x in radians."""
-        return ops.sin(self)
-
-    def cos(self) -> Tensor:
-        """Cosine of x in radians."""
-        return ops.cos(self)
-
-    def tanh(self) -> Tensor:
-        """Hyperbolic tangent."""
-        return ops.tanh(self)
-
-    def sigmoid(self) -> Tensor:
-        """1/(1 + e**-x)."""
-        return ops.sigmoid(self)
-
-    def relu(self) -> Tensor:
-        """max(x, 0)."""
-        return ops.relu(self)
-
-    def pow(self, exponent: Any) -> Tensor:
-        """x**exponent."""
-        return ops.pow(self, exponent)
-
-    def clip(self, min: Any = None, max: Any = None) -> Tensor:
-        """x limited to [min, max]."""
-        return ops.clip(self, min, max)
-
-    clamp = clip
-
-    def round(self, decimals: int = 0) -> Tensor:
-        """Rounded to the nearest integer, halves to even."""
-        return ops.round(self) if not decimals else ops.round(self * 10**decimals) / 10**decimals
 
 
 bind_tensor(Tensor)
