@@ -40,6 +40,9 @@ from .autodiff import linearize as linearize
 from .autodiff import value_and_grad as value_and_grad
 from .autodiff import vhp as vhp
 from .autodiff import vjp as vjp
+
+# --- tensors ---
+from .conversion import Tensor as Tensor  # `from .tensor` would hide the function ge.tensor
 from .conversion import asarray as asarray
 from .conversion import asnumpy as asnumpy
 from .conversion import from_dlpack as from_dlpack
@@ -128,6 +131,7 @@ from .ops.arithmetic import square as square
 from .ops.arithmetic import subtract as subtract
 from .ops.arithmetic import true_divide as true_divide
 from .ops.arithmetic import where as where
+from .ops.axes import broadcast_shapes as broadcast_shapes
 from .ops.classification import cross_entropy as cross_entropy
 from .ops.classification import nll_loss as nll_loss
 from .ops.cumulative import cumprod as cumprod
@@ -266,7 +270,6 @@ from .ops.reductions import sum as sum
 from .ops.reductions import var as var
 from .ops.shape import atleast_nd as atleast_nd
 from .ops.shape import broadcast_arrays as broadcast_arrays
-from .ops.shape import broadcast_shapes as broadcast_shapes
 from .ops.shape import broadcast_to as broadcast_to
 from .ops.shape import copy as copy
 from .ops.shape import expand_dims as expand_dims
@@ -291,9 +294,6 @@ from .random import randint as randint
 from .random import randn as randn
 from .random import randn_like as randn_like
 from .random import randperm as randperm
-
-# --- tensors ---
-from .tensor import Tensor as Tensor
 
 if _TYPE_CHECKING:
     from . import cuda as cuda
