@@ -126,7 +126,11 @@ def _(h: Any, _d: Any, g: Any, x: Any, t: Any, w: Any, ignore_index: int, reduct
     return strict_multiply(scale, q - p * sum_(q, axis=1, keepdims=True))
 
 
-@primitive(arity=1, differentiable=False)
+@primitive(
+    arity=1,
+    differentiable=False,
+    cases=[case(_ROWS[1], w=None, classes=3, ignore_index=1, reduction="mean", dtype="float64")],
+)
 def row_factors(
     xp: Any, t: Any, w: Any, classes: int, ignore_index: int, reduction: str, dtype: Any
 ) -> Any:
@@ -158,7 +162,21 @@ def _(g: Any, _y: Any, x: Any, _t: Any) -> Any:
     return -expand_dims(g, axis=1) * log_softmax(x, axis=1)
 
 
-@primitive(arity=1, differentiable=False)
+@primitive(
+    arity=1,
+    differentiable=False,
+    cases=[
+        case(
+            _ROWS[1],
+            w=None,
+            classes=3,
+            ignore_index=1,
+            smoothing=0.1,
+            reduction="mean",
+            dtype="float64",
+        )
+    ],
+)
 def class_distribution(
     xp: Any,
     t: Any,

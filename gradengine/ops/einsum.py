@@ -17,11 +17,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..device import as_array, is_array
 from ..errors import DTypeError, ShapeError, hinted
 from ..op import case, primitive
-from ..tape import Traced
 from .diagonals import diagonal
+from .gathering import as_operand
 from .linalg import inner, product
 from .reductions import sum as sum_
 from .shape import as_axes, permute_dims, reshape
@@ -130,9 +129,10 @@ def einsum(subscripts: str, /, *operands: Any) -> Any:
     >>> einsum("ii", a).item()
     5.0
     """
-    if not isinstance(subscripts, str):
+    given: Any = subscripts
+    if not isinstance(given, str):
         raise DTypeError(hinted("einsum: the first argument is no string", 'write "ij,jk->ik"'))
-    arrays = [x if isinstance(x, Traced) or is_array(x) else as_array(x) for x in operands]
+    arrays = [as_operand(x) for x in operands]
     inputs, out = _parsed(subscripts, tuple(len(x.shape) for x in arrays))
     sizes = _sizes(subscripts, inputs, arrays)
     terms = [_plain_term(x, labels, sizes) for x, labels in zip(arrays, inputs, strict=True)]
@@ -280,7 +280,7 @@ def tensordot(a: Any, b: Any, axes: int | Sequence[Any] = 2) -> Any:
     >>> tensordot(a, a, axes=([0], [0])).tolist()
     [[10.0, 14.0], [14.0, 20.0]]
     """
-    a, b = (x if isinstance(x, Traced) or is_array(x) else as_array(x) for x in (a, b))
+    a, b = as_operand(a), as_operand(b)
     left, right = tuple(a.shape), tuple(b.shape)
     if isinstance(axes, int):
         from_a: Any = tuple(range(len(left) - axes, len(left)))

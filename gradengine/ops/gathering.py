@@ -26,11 +26,12 @@ def positions(indices: Any, x: Any, name: str) -> Any:
         if not indices.size:
             indices = indices.astype("int64")
         indices = index_array(x, indices, name)
-    if indices.dtype.kind not in "iu":
+    found: Any = indices
+    if found.dtype.kind not in "iu":
         raise DTypeError(
-            hinted(f"{name}: indices must be integers, not {indices.dtype}", 'i.astype("int64")')
+            hinted(f"{name}: indices must be integers, not {found.dtype}", 'i.astype("int64")')
         )
-    return indices
+    return found
 
 
 def _raw(x: Any) -> Any:
@@ -38,6 +39,7 @@ def _raw(x: Any) -> Any:
 
 
 def as_operand(x: Any) -> Any:
+    """x, a list as an array."""
     return x if isinstance(x, Traced) or is_array(x) else as_array(x)
 
 

@@ -75,7 +75,8 @@ def _arrays_in(index: Any, ndim: int) -> list[tuple[int, Array]]:
         for p in parts
     ]  # fmt: skip
     rest = ndim - sum(widths)
-    found, axis = [], 0
+    found: list[tuple[int, Array]] = []
+    axis = 0
     for part, width in zip(parts, widths, strict=True):
         if is_array(part) and part.dtype.kind != "b":
             found.append((axis, part))

@@ -133,10 +133,11 @@ def class_weights(name: str, x: Any, weight: Any, classes: int) -> Any:
         return None
     if isinstance(weight, Traced) and weight.node is not None:
         raise GraphError(hinted(f"{name}: weight has no derivative", "pass weight.detach()"))
+    logits: Any = x
     w = weight.array if isinstance(weight, Traced) else as_array(weight)
     if tuple(w.shape) != (classes,):
         raise ShapeError(
             hinted(f"{name}: weight {tuple(w.shape)} for {classes} classes", "one for each class")
         )
     common_namespace((x.array if isinstance(x, Traced) else x, w), name)
-    return w.astype("float32" if is_half(x.dtype) else x.dtype, copy=True)
+    return w.astype("float32" if is_half(logits.dtype) else logits.dtype, copy=True)

@@ -65,6 +65,20 @@ def operands(name: str, x: Any, t: Any) -> tuple[Any, Any]:
     return x, t
 
 
+def _alike(xp: Any, x: Any, t: Any) -> tuple[Any, Any]:
+    """Python numbers as arrays of the other's type: a function of one would make them float64."""
+    if x.__class__ in (int, float) and getattr(t, "dtype", None) is not None:
+        x = xp.asarray(x, t.dtype if t.dtype.kind in "fV" else None)
+    elif t.__class__ in (int, float) and getattr(x, "dtype", None) is not None:
+        t = xp.asarray(t, x.dtype if x.dtype.kind in "fV" else None)
+    return x, t
+
+
+def _typed(x: Any, y: Any) -> Any:
+    """x, a Python number as a scalar of y's type: the same for derivatives."""
+    return y.dtype.type(x) if x.__class__ in (int, float) else x
+
+
 # --- distances ---
 
 squared_error = pointwise(
@@ -153,8 +167,8 @@ def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float
 
 
 def _clamped_log(xp: Any, x: Any) -> Any:
-    some = x > 0
-    return xp.where(some, xp.maximum(xp.log(xp.where(some, x, 1)), -100), -100)
+    none = x <= 0  # so that NaN stays NaN
+    return xp.where(none, -100, xp.maximum(xp.log(xp.where(none, 1, x)), -100))
 
 
 clamped_log = pointwise(
@@ -168,8 +182,15 @@ clamped_log = pointwise(
 
 
 def _yes_no(xp: Any, x: Any, t: Any) -> Any:
-    low = xp.maximum(xp.log1p(-xp.where(x < 1, x, 0)), -100)
-    return (t - 1) * xp.where(x < 1, low, -100) - t * _clamped_log(xp, x)
+    x, t = _alike(xp, x, t)
+    sure = x >= 1
+    other = xp.where(sure, -100, xp.maximum(xp.log1p(-xp.where(sure, 0, x)), -100))
+    return (t - 1) * other - t * _clamped_log(xp, x)
+
+
+def _in_target(y: Any, x: Any, _t: Any) -> Any:
+    x = _typed(x, y)
+    return clamped_log(1 - x) - clamped_log(x)
 
 
 binary_entropy = pointwise(
@@ -177,7 +198,7 @@ binary_entropy = pointwise(
     forward=_yes_no,
     partials=(
         lambda _y, x, t: (x - t) / maximum(x * (1 - x), 1e-12),
-        lambda _y, x, _t: clamped_log(1 - x) - clamped_log(x),
+        _in_target,
     ),
     sample=(real(0.1, 0.9), real(0, 1)),
     doc="-(t*log(x) + (1 - t)*log(1 - x)), the logarithms no lower than -100.",
@@ -185,6 +206,7 @@ binary_entropy = pointwise(
 
 
 def _yes_no_of_logits(xp: Any, x: Any, t: Any) -> Any:
+    x, t = _alike(xp, x, t)
     with quiet():  # exp may underflow to 0
         return xp.maximum(x, 0) - x * t + xp.log1p(xp.exp(-xp.abs(x)))
 
@@ -266,13 +288,15 @@ def _weighted(y: Any, weight: Any) -> Any:
 
 
 def _divergence(xp: Any, x: Any, t: Any) -> Any:
+    x, t = _alike(xp, x, t)
     with quiet():
         return xp.where(t == 0, 0, t * (xp.log(t) - x))
 
 
 def _divergence_of_logs(xp: Any, x: Any, t: Any) -> Any:
-    p = xp.exp(t)
+    x, t = _alike(xp, x, t)
     with quiet():
+        p = xp.exp(t)
         return xp.where(p == 0, 0, p * (t - x))
 
 
@@ -288,7 +312,7 @@ divergence = pointwise(
 divergence_of_logs = pointwise(
     "divergence_of_logs",
     forward=_divergence_of_logs,
-    partials=(lambda _y, _x, t: -exp(t), lambda y, _x, t: y + exp(t)),
+    partials=(lambda y, _x, t: -exp(_typed(t, y)), lambda y, _x, t: y + exp(t)),
     sample=(real(-3, -0.1), real(-3, -0.1)),
     doc="exp(t)*(t - x), and 0 where exp(t) is 0: both are log-probabilities.",
 )
