@@ -7,6 +7,7 @@ Floor 5: stands on tensor.py.
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -63,16 +64,16 @@ def finfo(type: Any, /) -> FloatInfo:
     (32, 0.0078125)
     """
     dtype = _dtype_of(type)
+    info: Any
     if dtype.name == "bfloat16":
-        import ml_dtypes
-
-        info: Any = ml_dtypes.finfo(dtype)
+        info = importlib.import_module("ml_dtypes").finfo(dtype)
     elif dtype.kind in "fc":
         info = np.finfo(dtype)
     else:
         raise DTypeError(hinted(f"finfo: {dtype} is no floating-point dtype", "use ge.iinfo"))
-    limits = (info.eps, info.max, info.min, info.smallest_normal)
-    return FloatInfo(int(info.bits), *(float(x) for x in limits), np.dtype(info.dtype))
+    eps, top, bottom = float(info.eps), float(info.max), float(info.min)
+    normal = float(info.smallest_normal)
+    return FloatInfo(int(info.bits), eps, top, bottom, normal, np.dtype(info.dtype))
 
 
 def iinfo(type: Any, /) -> IntInfo:

@@ -160,7 +160,7 @@ def _from_python(data: Any, dtype: Any, name: str) -> Array:
     if listed and any(isinstance(x, Traced) for x in inner):
         data = _stackable(data, inner, name)
     try:
-        array = np.array(data)
+        array: Array = np.array(cast(Any, data))
     except ValueError as error:
         raise ShapeError(
             hinted(
@@ -168,7 +168,7 @@ def _from_python(data: Any, dtype: Any, name: str) -> Array:
             )
         ) from None
     _check_numbers(array, name)
-    if wanted is None and not hasattr(data, "dtype"):
+    if wanted is None and not hasattr(cast(Any, data), "dtype"):
         wanted = _listed_dtype(inner) or python_dtype(array.dtype)
     return array if wanted is None else _cast(array, wanted, name)
 

@@ -8,7 +8,7 @@ Floor 5: stands on tensor.py and conversion.py.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -42,11 +42,10 @@ def _on(xp: Any, target: Device) -> Any:
 
 def as_shape(shape: Any, name: str, rest: tuple[Any, ...] = ()) -> tuple[int, ...]:
     """A shape given as one int, a sequence, or PyTorch's separate ints."""
-    given = (shape, *rest) if rest else shape
+    given: Any = (shape, *rest) if rest else shape
+    listed = cast(Any, given) if isinstance(given, (list, tuple)) else (given,)
     try:
-        sizes = tuple(
-            n.__index__() for n in (given if isinstance(given, (list, tuple)) else (given,))
-        )
+        sizes: tuple[int, ...] = tuple(n.__index__() for n in listed)
     except AttributeError:
         raise DTypeError(
             hinted(f"{name}: {given!r} is no shape", "give ints, as in (2, 3)")
@@ -200,6 +199,10 @@ def _prototype(x: Any) -> Array:
 # --- ranges and grids ---
 
 
+def _number(x: Any) -> Any:
+    return x.array.item() if isinstance(x, Traced) else x
+
+
 def arange(
     start: Any,
     /,
@@ -217,7 +220,7 @@ def arange(
     """
     if stop is None:
         start, stop = 0, start
-    bounds = [x.item() if isinstance(x, Traced) else x for x in (start, stop, step)]  # type: ignore[attr-defined]
+    bounds = [_number(x) for x in (start, stop, step)]
     if not bounds[2]:
         raise ShapeError(hinted("arange: the step is 0", "give a step that leads to stop"))
     if dtype is None and all(isinstance(x, (int, np.integer)) for x in bounds):
@@ -254,7 +257,7 @@ def linspace(
             endpoint=endpoint,
         )
         return start * (1 - steps) + stop * steps
-    bounds = [x.item() if isinstance(x, Traced) else x for x in (start, stop)]  # type: ignore[attr-defined]
+    bounds = [_number(x) for x in (start, stop)]
     if dtype is None and any(isinstance(x, complex) for x in bounds):
         dtype = python_dtype(np.dtype(complex))
     return _new(

@@ -31,7 +31,7 @@ def tracked(t: Any) -> bool:
     """Whether `t` is a tensor whose gradient (or tangent) would be lost off the tape."""
     if not isinstance(t, Traced):
         return False
-    return bool(t.level) or (t.node is not None and grad_enabled())
+    return t.level > 0 or (t.node is not None and bool(grad_enabled()))
 
 
 def leaves(tree: Any) -> list[Any]:
@@ -48,7 +48,8 @@ def unwrapped(tree: Any) -> Any:
     if isinstance(tree, Traced):
         return tree.array
     if type(tree) in (list, tuple):
-        return type(tree)(unwrapped(x) for x in tree)
+        parts = [unwrapped(x) for x in tree]
+        return parts if isinstance(tree, list) else tuple(parts)
     if type(tree) is dict:
         return {key: unwrapped(x) for key, x in cast(Any, tree).items()}
     return tree
@@ -56,12 +57,12 @@ def unwrapped(tree: Any) -> Any:
 
 def wrapped(result: Any) -> Any:
     """Arrays and NumPy's scalars in a result as constant tensors; the rest unchanged."""
-    if is_array(result) or is_scalar_class(type(result)):
+    if is_array(result) or is_scalar_class(result.__class__):
         return constant(Traced.plain, as_array(result))
     if isinstance(result, (list, tuple)):
         parts = [wrapped(x) for x in cast(Any, result)]
-        named = hasattr(cast(Any, result), "_fields")
-        return type(result)(*parts) if named else type(result)(parts)
+        kind = cast(Any, result).__class__
+        return kind(*parts) if hasattr(kind, "_fields") else kind(parts)
     return result
 
 
@@ -135,7 +136,10 @@ CUPY_PREFIXES = ("cupyx_scipy_special_", "cupyx_scipy_", "cupy_")
 
 
 def _scaled(factor: float) -> Function:
-    return lambda x: x * factor
+    def scaled(x: Any) -> Any:
+        return x * factor
+
+    return scaled
 
 
 def _matvec(a: Any, b: Any) -> Any:
@@ -146,12 +150,16 @@ def _vecmat(a: Any, b: Any) -> Any:
     return ops.squeeze(ops.matmul(ops.expand_dims(a, -2), b), -2)
 
 
+def _divmod(a: Any, b: Any) -> tuple[Any, Any]:
+    return ops.floor_divide(a, b), ops.remainder(a, b)
+
+
 COMPOSED: dict[str, Function] = {
     "deg2rad": _scaled(math.pi / 180),
     "radians": _scaled(math.pi / 180),
     "rad2deg": _scaled(180 / math.pi),
     "degrees": _scaled(180 / math.pi),
-    "divmod": lambda a, b: (ops.floor_divide(a, b), ops.remainder(a, b)),
+    "divmod": _divmod,
     "matvec": _matvec,
     "vecmat": _vecmat,
 }
@@ -253,7 +261,6 @@ def _reducing(op: str, *, dtype: bool = False) -> Function:
         **others: Any,
     ) -> Any:
         options = _options(name, others, ("dtype",) if dtype else ())
-        initial = None if initial is np._NoValue else initial
         if where is not True:
             neutral = ufunc.identity if initial is None else initial
             if neutral is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from . import ops
 from .errors import ShapeError, hinted
+from .ops.axes import as_axes as _as_axes
 from .ops.diagonals import diagonal as _diagonal
 from .ops.diagonals import trace as _trace
 from .ops.einsum import einsum as einsum
@@ -29,14 +30,15 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     >>> ge.linalg.norm(ge.tensor([[3.0, 4.0]]))
     tensor(5.)
     """
-    rank = x.ndim if axis is None else len(axis) if isinstance(axis, (list, tuple)) else 1
+    axes = _as_axes(axis, x.ndim, "norm")
+    rank = len(axes)
     if ord is None or (ord == "fro" and rank == 2):
-        return vector_norm(x, axis=axis, keepdims=keepdims)
+        return vector_norm(x, axis=axes, keepdims=keepdims)
     if rank != 1:
         raise ShapeError(
             hinted(f"norm: ord={ord!r} over {rank} axes", 'use "fro", or one axis: axis=-1')
         )
-    return vector_norm(x, axis=axis, keepdims=keepdims, ord=ord)
+    return vector_norm(x, axis=axes, keepdims=keepdims, ord=float(ord))
 
 
 def matrix_norm(x: Any, /, *, keepdims: bool = False, ord: Any = "fro") -> Any:

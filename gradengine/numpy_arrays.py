@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import reduce as fold
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from . import linalg, ops, writes
 from .dispatch import deliver, off_tape
 from .errors import hinted
 from .numpy_table import arrayed, implements, only, recast
+from .ops.axes import as_axes, as_shape
 from .tape import Traced
 
 # --- shape ---
@@ -27,7 +28,7 @@ def _reshape(
     shape = newshape if shape is None else shape
     if order != "F":
         return ops.reshape(a, shape)
-    sizes = tuple(shape) if isinstance(shape, (list, tuple)) else (shape,)
+    sizes = as_shape(shape)
     return ops.permute_dims(ops.reshape(ops.permute_dims(a), sizes[::-1]))
 
 
@@ -162,13 +163,10 @@ def _take(
 
 @implements("copyto")
 def _copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
-    if not isinstance(dst, Traced):
-        deliver("copyto", ops.broadcast_to(src, dst.shape), dst, where)
-    elif where is True:
-        writes.set_item(dst, ..., src)
+    if isinstance(dst, Traced):
+        writes.set_item(dst, ..., src if where is True else ops.where(where, src, dst))
     else:
-        mask = ops.broadcast_to(arrayed(where), dst.shape)
-        writes.set_item(dst, ..., ops.where(mask, src, dst))
+        deliver("copyto", ops.broadcast_to(src, dst.shape), dst, where)
 
 
 def _in_place(*_: Any, **__: Any) -> Any:
@@ -243,8 +241,7 @@ def _multi_dot(arrays: Sequence[Any], *, out: Any = None) -> Any:
 
 @implements("linalg.norm")
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    axes = axis if axis is None or isinstance(axis, (list, tuple)) else (axis,)
-    rank = x.ndim if axes is None else len(cast(Any, axes))
+    rank = len(as_axes(axis, x.ndim, "norm"))
     if ord is None or rank == 1 or (rank == 2 and ord == "fro"):
         return linalg.norm(x, ord, axis, keepdims)
     return off_tape("numpy.linalg.norm", np.linalg.norm, (x, ord, axis, keepdims), {})
