@@ -10,6 +10,7 @@ import pytest
 import scipy.special
 
 import gradengine as ge
+from gradengine.ops import normalisation
 from gradengine.testing import check_grads
 
 rng = np.random.default_rng(5)
@@ -86,6 +87,26 @@ def test_logsumexp_of_nothing_but_minus_infinity():
     assert gradient(ge.logsumexp, -INF) == 0
 
 
+def test_a_masked_row_stays_masked_through_where():
+    """Scores masked with -inf, a whole row dead, the row cut off afterwards: no NaN, any order."""
+    mask = np.isfinite(ROWS)
+    alive = t(mask.any(axis=1, keepdims=True), "bool")
+    w = t(rng.normal(size=(3, 3)))
+
+    def f(x: Any) -> Any:
+        scores = ge.where(t(mask, "bool"), x * x, -INF)
+        return ge.where(alive, ge.softmax(scores), 0.0) * w
+
+    x = rng.normal(size=(3, 3))
+    first = gradient(f, x)
+    assert np.all(np.isfinite(first))
+    assert not np.any(first[~mask])
+    assert np.any(first[mask])
+    assert np.all(np.isfinite(hessian(f, x)))
+    _, tangent = ge.jvp(f, (t(x),), (w,))
+    assert np.all(np.isfinite(tangent.numpy()))
+
+
 def test_logsumexp_extremes():
     assert float(ge.logsumexp(t([INF, 1.0]))) == INF
     assert np.isnan(float(ge.logsumexp(t([NAN, 1.0]))))
@@ -93,8 +114,12 @@ def test_logsumexp_extremes():
     assert float(ge.logsumexp(t([1e4, 1e4], "float16"))) == 1e4
 
 
+@pytest.mark.parametrize("host", [True, False])
 @pytest.mark.parametrize("name", ["softmax", "log_softmax"])
-def test_dead_rows_are_nan_and_poison_nobody(name: str):
+def test_dead_rows_are_nan_and_poison_nobody(
+    name: str, host: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(normalisation, "is_host", lambda _: host)  # the GPU's way, on NumPy
     f = getattr(ge, name)
     y = f(t(ROWS)).numpy()
     assert np.all(np.isnan(y[1]))

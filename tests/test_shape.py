@@ -288,7 +288,9 @@ def test_16_bit_gradients_accumulate_in_float32(f: Any, dtype: str):
     assert float(x.grad[0]) == pytest.approx(5000, rel=2**-8)  # added up in 16 bits: 2048 or 256
 
 
-def test_sum_runs_is_the_transpose_of_repeat_each():
+@pytest.mark.parametrize("host", [True, False])
+def test_sum_runs_is_the_transpose_of_repeat_each(host: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(joining, "is_host", lambda _: host)  # the GPU's way, on NumPy
     counts = (2, 0, 3, 1)
     x, g = rng.integers(-9, 9, (4, 3)) * 1.0, rng.integers(-9, 9, (6, 3)) * 1.0
     repeated, summed = joining.repeat_each(x, 0, counts), joining.sum_runs(g, 0, counts)
