@@ -10,9 +10,11 @@ Floor 6: stands on op.py, device.py and dtypes.py.
 
 from __future__ import annotations
 
+import math
 import zlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
+from typing import Any, cast
 
 import numpy as np
 
@@ -94,9 +96,8 @@ def describe_call(args: Sequence[Any], params: dict[str, Any]) -> str:
 
 
 def _short(x: Any) -> str:
-    if is_array(x) or isinstance(x, Traced):
-        return str(tuple(x.shape)).replace(" ", "")
-    return repr(x)
+    x = x.array if isinstance(x, Traced) else x
+    return str(tuple(x.shape)).replace(" ", "") if is_array(x) else repr(x)
 
 
 # --- rows: shapes and layouts ---
@@ -105,7 +106,7 @@ def _short(x: Any) -> str:
 def _row_cases(op: Op, source: _Source, broadcast: bool) -> Iterator[Arguments]:
     count = op.arity or 1
     domain = op.domain
-    domains: list[Domain] = list(domain) if isinstance(domain, tuple) else [domain] * count
+    domains = list(cast(Any, domain)) if isinstance(domain, tuple) else [domain] * count
     for shape in ((), (3,), (2, 3), (0, 3)):
         yield tuple(source.draw([shape] * count, domains)), {}
     for layout in (_transposed, _second, _reversed):
@@ -121,16 +122,24 @@ def _row_cases(op: Op, source: _Source, broadcast: bool) -> Iterator[Arguments]:
 class _Layout:
     """A way to show the elements of an array of `shape` that is not contiguous."""
 
-    def __init__(self, shape: tuple[int, ...], view: Any) -> None:
+    def __init__(self, shape: tuple[int, ...], view: Callable[[Array], Array]) -> None:
         self.shape, self.view = shape, view
 
     def __call__(self, x: Array) -> Array:
         return self.view(x)
 
 
-_transposed = _Layout((3, 2), lambda x: x.T)
-_second = _Layout((3, 6), lambda x: x[:, ::2])
-_reversed = _Layout((2, 3), lambda x: x[::-1, ::-1])
+def _every_second(x: Array) -> Array:
+    return x[:, ::2]
+
+
+def _back_to_front(x: Array) -> Array:
+    return x[::-1, ::-1]
+
+
+_transposed = _Layout((3, 2), attrgetter("T"))
+_second = _Layout((3, 6), _every_second)
+_reversed = _Layout((2, 3), _back_to_front)
 
 
 def _broadcast_view(x: Array) -> Array:
@@ -184,23 +193,23 @@ class _Source:
 
     def given(self, inputs: Sequence[Any]) -> list[Any]:
         """The inputs of a case: shapes and Draws become arrays, arrays take the dtype asked for."""
-        draws = [Draw(x) if isinstance(x, tuple) else x for x in inputs]
-        places = [i for i, x in enumerate(draws) if isinstance(x, Draw)]
-        found = self.draw([draws[i].shape for i in places], [draws[i].domain for i in places])
-        result: list[Any] = [self._place(x) if is_array(x) else x for x in draws]
-        for i, x in zip(places, found, strict=True):
-            result[i] = x
-        return result
+        draws = [Draw(cast(Any, x)) if isinstance(x, tuple) else x for x in inputs]
+        drawn = [x for x in draws if isinstance(x, Draw)]
+        found = iter(self.draw([x.shape for x in drawn], [x.domain for x in drawn]))
+        return [
+            next(found) if isinstance(x, Draw) else self._place(x) if is_array(x) else x
+            for x in draws
+        ]
 
     def draw(self, shapes: Sequence[Any], domains: Sequence[Domain]) -> list[Any]:
         """Values for several inputs; those of distinct domains differ from each other too."""
-        sizes = [1 if s is SCALAR else int(np.prod(s)) for s in shapes]
+        sizes = [1 if s is SCALAR else math.prod(s) for s in shapes]
         shared = [n for n, d in zip(sizes, domains, strict=True) if d.distinct]
         pool: Iterator[Any] = iter(())
         if shared:
             domain = next(d for d in domains if d.distinct)
-            values = sample(domain, sum(shared), self.random)
-            pool = iter(np.split(values, np.cumsum(shared)[:-1]))
+            values: Any = np.split(sample(domain, sum(shared), self.random), np.cumsum(shared)[:-1])
+            pool = iter(values)
         found: list[Any] = []
         for shape, size, domain in zip(shapes, sizes, domains, strict=True):
             x = next(pool) if domain.distinct else sample(domain, size, self.random)

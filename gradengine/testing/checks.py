@@ -5,28 +5,27 @@ float64, extrapolated) is compared with the jvp element by element, and <c, d> w
 argument is checked alone and all of them together. The vjp and the jvp are functions too, of the
 arguments and the cotangents or tangents: the next order is the same check of them.
 
-Floor 6: stands on autodiff.py.
+Floor 6: stands on autodiff.py and differences.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import numpy as np
 
 from gradengine.autodiff import jvp, vjp
-from gradengine.device import as_array, device_of, is_array, move, to_numpy
+from gradengine.device import is_array
 from gradengine.dtypes import is_inexact
 from gradengine.errors import DTypeError, GradengineError, hinted
-from gradengine.tape import Traced, constant
+from gradengine.tape import Traced
 from gradengine.tensor import Tensor
+from gradengine.testing.differences import Slope, Vector, place, split, vector
 from gradengine.trees import flatten
 
 Fun = Callable[..., Any]
-Vector = np.ndarray[Any, np.dtype[np.float64]]
 
 
 class GradientError(GradengineError, AssertionError):
@@ -86,11 +85,11 @@ def check_grads(
 
 def _flatten(f: Fun, args: Any) -> tuple[Fun, list[Tensor], list[str]]:
     """f as a function of its float arrays alone that gives a list of float tensors."""
-    args = tuple(args) if isinstance(args, (tuple, list)) else (args,)
-    leaves, rebuild = flatten(args)
+    given: tuple[Any, ...] = tuple(cast(Any, args)) if isinstance(args, (tuple, list)) else (args,)
+    leaves, rebuild = flatten(given)
     names = [
         f"args[{i}]" + (f" leaf {k}" if len(found) > 1 else "")
-        for i, found in enumerate(flatten(a)[0] for a in args)
+        for i, found in enumerate(flatten(a)[0] for a in given)
         for k in range(len(found))
     ]
     chosen = [i for i, x in enumerate(leaves) if _is_variable(x)]
@@ -163,7 +162,8 @@ class _Checker:
         self, f: Fun, xs: list[Tensor], names: list[str], outputs: list[Tensor], where: str
     ) -> None:
         ts = [self._like(x) for x in xs]
-        slopes = [_Slope(self, f, xs, i, t) for i, t in enumerate(ts)]
+        slopes = [Slope(f, xs, i, t, self.eps, self.coarse) for i, t in enumerate(ts)]
+        self.coarse = max(s.coarse for s in slopes)
         everything = tuple(range(len(xs)))
         subsets = [(i,) for i in everything] + ([everything] if len(xs) > 1 else [])
         for chosen in subsets:
@@ -191,14 +191,14 @@ class _Checker:
         self._same_value(ys, task.outputs, where)
         for k, (y, dy) in enumerate(zip(ys, dys, strict=True)):
             _same_kind(dy, y, f"{where}: the tangent of output {k}", "its output")
-        got = _vector(dys)
-        for refined in (False, True):
-            expected = sum(s.value(refined) for s in task.slopes)
-            wrong = ~(np.abs(got - expected) <= self.atol + self.rtol * np.abs(expected))
-            if not wrong.any():
-                return got
-        i = int(np.nonzero(wrong)[0][0])
-        _fail(f"{where}, {_place(dys, i)}", expected[i], got[i], self.rtol)
+        got = vector(dys)
+        if self._close(got, task.slope(refined=False)).all():
+            return got
+        expected = task.slope(refined=True)
+        for i in np.nonzero(~self._close(got, expected))[0][:1]:
+            k = int(i)
+            _fail(f"{where}, {place(dys, k)}", float(expected[k]), float(got[k]), self.rtol)
+        return got
 
     # --- reverse mode: <c, J t> and <J'c, t> ---
 
@@ -207,13 +207,13 @@ class _Checker:
         ys, pullback = vjp(task.function, *task.xs)
         self._same_value(ys, task.outputs, where + "value")
         # Signs as those of the sum to be tested: its terms add up, so none hides in the others.
-        signs = np.sign(sum(s.value(False) for s in task.slopes))
+        signs = np.sign(task.slope(refined=False))
         c = np.where(signs, signs, 1) * self._magnitudes(signs.size)
-        gs = pullback(_split(c, ys))
-        c = _vector(_split(c, ys))  # as rounded to the outputs' dtypes
+        gs = pullback(split(c, ys))
+        c = vector(split(c, ys))  # as rounded to the outputs' dtypes
         for x, t, g, s, name in zip(task.xs, task.ts, gs, task.slopes, task.names, strict=True):
             _same_kind(g, x, f"{where}{name}: the gradient", "its input")
-            got = float(_vector([g]) @ _vector([t]))
+            got = float(vector([g]) @ vector([t]))
             for refined in (False, True):
                 terms = c * s.value(refined)
                 expected = float(terms.sum())
@@ -221,17 +221,20 @@ class _Checker:
                 if abs(got - expected) <= bound:
                     break
             else:
-                lost = not _vector([g]).any()
+                lost = not vector([g]).any()
                 _fail(f"{where}{name}, <c, J t>", expected, got, self.rtol, lost=lost)
         if pushed is not None:
             expected = float(c @ pushed)
-            got = sum(float(_vector([g]) @ _vector([t])) for g, t in zip(gs, task.ts, strict=True))
+            got = sum(float(vector([g]) @ vector([t])) for g, t in zip(gs, task.ts, strict=True))
             bound = self.rtol * np.abs(c * pushed).sum() + self.atol * np.abs(c).sum()
             if not abs(got - expected) <= AGREEMENT * bound:
                 where += ", ".join(task.names)
                 _fail(f"{where}, <J'c, t> and <c, jvp>", expected, got, AGREEMENT * self.rtol)
 
     # --- small parts ---
+
+    def _close(self, got: Vector, expected: Vector) -> Any:
+        return np.abs(got - expected) <= self.atol + self.rtol * np.abs(expected)
 
     def _same_value(self, ys: Sequence[Tensor], outputs: Sequence[Tensor], where: str) -> None:
         """The value must not depend on how it is differentiated, nor change from call to call."""
@@ -243,7 +246,7 @@ class _Checker:
                     "f must compute the same with and without gradients",
                 )
             )
-        a, b = _vector(ys), _vector(outputs)
+        a, b = vector(ys), vector(outputs)
         if not np.allclose(a, b, self.rtol, self.atol, equal_nan=True):
             raise GradientError(
                 hinted(
@@ -258,7 +261,7 @@ class _Checker:
     def _like(self, x: Tensor) -> Tensor:
         """A random direction in the shape, dtype and place of x, no element of it small."""
         signs = self.random.choice([-1.0, 1.0], size=x.size)
-        return _split(signs * self._magnitudes(x.size), [x])[0]
+        return split(signs * self._magnitudes(x.size), [x])[0]
 
 
 @dataclass
@@ -268,9 +271,13 @@ class _Task:
     function: Fun
     xs: list[Tensor]
     ts: list[Tensor]
-    slopes: list[_Slope]
+    slopes: list[Slope]
     names: list[str]
     outputs: list[Tensor]
+
+    def slope(self, refined: bool) -> Vector:
+        """The numerical derivative with all the arguments moving."""
+        return np.sum([s.value(refined) for s in self.slopes], axis=0)
 
 
 def _restricted(f: Fun, xs: list[Tensor], chosen: tuple[int, ...]) -> Fun:
@@ -298,83 +305,6 @@ def _jvp_of(f: Fun, count: int) -> Fun:
     return lambda *args: jvp(f, args[:count], args[count:])[1]
 
 
-# --- numerical derivatives ---
-
-
-class _Slope:
-    """The derivative of f(*xs) as argument `i` moves along `t`, by differences in float64."""
-
-    def __init__(self, checker: _Checker, f: Fun, xs: list[Tensor], i: int, t: Tensor) -> None:
-        self.f, self.i = f, i
-        self.xs = [x.astype("float64") for x in xs]
-        self.t = t.array.astype("float64")
-        self.found: dict[bool, Vector] = {}
-        coarsest = max(_epsilon(y.dtype) for y in f(*self.xs))
-        checker.coarse = max(checker.coarse, coarsest)
-        self.step = checker.eps or 0.5 * checker.coarse**0.2
-
-    def value(self, refined: bool) -> Vector:
-        """Two steps extrapolated (error of fourth order); `refined`: the best of many steps."""
-        if refined not in self.found:
-            h = self.step
-            self.found[refined] = (
-                self._ridders() if refined else (4 * self._central(h / 2) - self._central(h)) / 3
-            )
-        return self.found[refined]
-
-    def _central(self, h: float) -> Vector:
-        return (self._at(h) - self._at(-h)) / (2 * h)
-
-    def _at(self, h: float) -> Vector:
-        xs = list(self.xs)
-        xs[self.i] = constant(Tensor, as_array(xs[self.i].array + h * self.t))
-        return _vector(self.f(*xs))
-
-    def _ridders(self) -> Vector:
-        """Extrapolated twice at each of many steps; each element from where it has settled best."""
-        steps = [self.step * 2.0**k for k in range(3, -6, -1)]
-        plain = [self._central(h) for h in steps]
-        once = [(4 * b - a) / 3 for a, b in pairwise(plain)]
-        twice = [(16 * b - a) / 15 for a, b in pairwise(once)]
-        error = np.array([np.abs(b - a) for a, b in zip(once[1:], twice, strict=True)])
-        best = np.where(np.isnan(error), np.inf, error).argmin(axis=0)
-        return np.take_along_axis(np.array(twice), best[None], axis=0)[0]
-
-
-def _epsilon(dtype: Any) -> float:
-    if dtype.kind == "f":
-        return float(np.finfo(dtype).eps)
-    return 2.0**-7  # bfloat16, the coarsest of the 16-bit floats we have
-
-
-# --- between tensors and one vector of float64 ---
-
-
-def _vector(tensors: Sequence[Tensor]) -> Vector:
-    """All elements of some tensors, in float64 on the host."""
-    parts = [to_numpy(x.array).astype(np.float64).reshape(-1) for x in tensors]
-    return np.concatenate(parts) if parts else np.zeros(0)
-
-
-def _split(vector: Vector, like: Sequence[Tensor]) -> list[Tensor]:
-    """The elements of a vector in the shapes, dtypes and places of some tensors."""
-    parts = np.split(vector, np.cumsum([y.size for y in like])[:-1])
-    return [
-        constant(Tensor, move(part.reshape(y.shape).astype(y.dtype), device_of(y.array)))
-        for part, y in zip(parts, like, strict=True)
-    ]
-
-
-def _place(tensors: Sequence[Tensor], i: int) -> str:
-    """Where element `i` of the vector of some tensors stands."""
-    for k, y in enumerate(tensors):
-        if i < y.size:
-            index = ", ".join(str(int(j)) for j in np.unravel_index(i, y.shape))
-            return f"output {k} [{index}]"
-        i -= y.size
-    raise IndexError(i)
-
-
 # --- failures ---
 
 
@@ -393,7 +323,6 @@ def _same_kind(x: Tensor, like: Tensor, what: str, whose: str) -> None:
 
 
 def _fail(where: str, expected: float, got: float, rtol: float, lost: bool = False) -> NoReturn:
-    expected, got = float(expected), float(got)
     largest = max(abs(expected), abs(got))
     relative = abs(got - expected) / largest if largest else abs(got - expected)
     hint = "correct the rule; if f has a kink or pole here, move the arguments away from it"
