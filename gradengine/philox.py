@@ -18,6 +18,7 @@ Floor 1: stands on device.py.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Sequence
@@ -130,8 +131,14 @@ def order(xp: Any, n: int, seed: int, offset: int) -> Array:
 
 
 def keep_mask(xp: Any, shape: tuple[int, ...], p: float, seed: int, offset: int) -> Array:
-    """Dropout's mask: True where the float32 uniform of the element (in C order) is >= p."""
-    return uniform(xp, shape, xp.dtype("float32"), seed, offset) >= xp.float32(p)
+    """Dropout's mask: True where the float32 uniform of the element (in C order) is >= p.
+
+    (word >> 8) * 2**-24 >= p is word >= ceil(p * 2**24) * 2**8, exactly: p is rounded to float32.
+    """
+    bound = math.ceil(float(xp.float32(p)) * 2**24) << 8
+    if bound > LOW:
+        return xp.zeros(shape, dtype=xp.bool_)
+    return (words(xp, _size(shape), seed, offset) >= xp.uint32(bound)).reshape(shape)
 
 
 def _words64(xp: Any, count: int, seed: int, offset: int) -> tuple[Array, Array]:
@@ -140,10 +147,7 @@ def _words64(xp: Any, count: int, seed: int, offset: int) -> tuple[Array, Array]
 
 
 def _size(shape: tuple[int, ...]) -> int:
-    count = 1
-    for n in shape:
-        count *= n
-    return count
+    return math.prod(shape)
 
 
 # --- the generator ---

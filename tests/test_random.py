@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
@@ -289,6 +290,18 @@ def test_dropout_mask_follows_the_contract():
     y = ge.dropout(x, 0.5, generator=ge.Generator(11))
     keep = philox.uniform(np, (64,), F32, 11, 0) >= 0.5
     assert np.array_equal(y.numpy() != 0, keep)
+
+
+@pytest.mark.parametrize("p", [0.0, 1e-9, 0.1, 0.3, 0.5, 1 / 3, 0.999, 1 - 2**-24, 1 - 2**-30, 1.0])
+def test_mask_is_the_comparison_of_the_uniform(p, monkeypatch):
+    u = philox.uniform(np, (5000,), F32, 2, 3)
+    assert np.array_equal(philox.keep_mask(np, (5000,), p, 2, 3), u >= np.float32(p))
+    for edge in (math.floor(p * 2**24), math.ceil(p * 2**24)):
+        word = min(edge << 8, 0xFFFFFFFF)
+        monkeypatch.setattr(philox, "words", lambda xp, n, *_, w=word: xp.full(n, w, xp.uint32))
+        u = philox.uniform(np, (1,), F32, 0, 0)
+        assert philox.keep_mask(np, (1,), p, 0, 0) == (u >= np.float32(p))
+        monkeypatch.undo()
 
 
 def test_dropout_in_evaluation_and_at_the_ends():
