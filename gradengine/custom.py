@@ -114,13 +114,6 @@ class UserOp:
                 raise GraphError(
                     hinted(f"{self.name}: forward returned {type(y).__name__}", "return Tensors")
                 )
-            if y.level:
-                raise GraphError(
-                    hinted(
-                        f"{self.name}: forward reads a tensor of a surrounding ge.jvp directly",
-                        "pass it as an argument, so that its tangent is not lost",
-                    )
-                )
         if grad_enabled() and any(ctx.needs_input_grad):
             outputs = self._attach(ctx, args, outputs)
         else:

@@ -83,7 +83,8 @@ class Node:
             self.extras = {}
         hooks: list[Hook] = self.extras.setdefault(kind, [])
         hooks.append(hook)
-        return lambda: hooks.remove(hook) if hook in hooks else None
+        once = [hook]
+        return lambda: hooks.remove(once.pop()) if once else None
 
     def register_hook(self, hook: Callable[[Any, Any], Any]) -> Callable[[], None]:
         """Call `hook(grad_inputs, grad_output)` after this step of the backward pass.
