@@ -257,10 +257,15 @@ def _walk(
             continue  # the picks of one op's outputs hold no arrays: nothing to free
         if node.saved is FREED:
             raise _freed(node)
-        if exposed or extras is not None:
-            pairs = _checked_pull(node, g, graph)
-        else:
-            pairs = op.pull(node, g, graph)
+        try:
+            if exposed or extras is not None:
+                pairs = _checked_pull(node, g, graph)
+            else:
+                pairs = op.pull(node, g, graph)
+        except Exception:
+            if node.saved is FREED:  # by a pass in another thread, while this one was reading
+                raise _freed(node) from None
+            raise
         for parent, c in pairs:
             if parent is None or c is None:
                 continue

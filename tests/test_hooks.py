@@ -1,4 +1,4 @@
-"""Hooks: in the order of registration, once a pass, on the summed gradient; what they may change."""
+"""Hooks: in the order of registration, once a pass, on the summed gradient; how they change it."""
 
 import gc
 import weakref
