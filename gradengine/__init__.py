@@ -40,6 +40,9 @@ from .autodiff import linearize as linearize
 from .autodiff import value_and_grad as value_and_grad
 from .autodiff import vhp as vhp
 from .autodiff import vjp as vjp
+
+# --- tensors ---
+from .conversion import Tensor as Tensor  # `from .tensor` would hide the function ge.tensor
 from .conversion import asarray as asarray
 from .conversion import asnumpy as asnumpy
 from .conversion import from_dlpack as from_dlpack
@@ -291,9 +294,6 @@ from .random import randint as randint
 from .random import randn as randn
 from .random import randn_like as randn_like
 from .random import randperm as randperm
-
-# --- tensors ---
-from .tensor import Tensor as Tensor
 
 if _TYPE_CHECKING:
     from . import cuda as cuda

@@ -13,7 +13,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from functools import partial as bind
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from .calls import Binary, Raw, Unary, binary, general, unary, variadic
 from .device import may_hold_nan
@@ -30,13 +30,17 @@ from .samples import real as real
 
 # --- rows: elementwise ops ---
 
+_Short: TypeAlias = Callable[[Any], Any] | Callable[[Any, Any], Any]
+Formula: TypeAlias = _Short | Callable[[Any, Any, Any], Any] | Callable[[Any, Any, Any, Any], Any]
+"""A lambda of a row: spelled out by length, so that type checkers know its arguments are Any."""
+
 
 def pointwise(
     name: str,
     *,
-    forward: str | Callable[..., Any],
-    partial: Any = None,
-    partials: Sequence[Any] | None = None,
+    forward: str | Formula,
+    partial: Formula | float | None = None,
+    partials: Sequence[Formula | float | None] | None = None,
     sample: Any = None,
     kernel: str | None = None,
     strict: bool = False,
