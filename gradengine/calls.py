@@ -276,6 +276,7 @@ def general(
     count, names, defaults = op.arity or 0, op.names, op.defaults
     required = [n for n in names if n not in defaults]
     optional = optional or {}
+    two = count == 2 and not op.view
 
     def apply(*args: Any, **params: Any) -> Any:
         if len(args) > count:
@@ -300,9 +301,16 @@ def general(
             raise _call_error(op, what)
         if count == 1 and args[0].__class__ is _plain:
             return op.run_one(args[0], params)
+        if two and args[0].__class__ is _plain and args[1].__class__ is _plain:
+            return op.run_two(args[0], args[1], params)
         return op.run(args, params)
 
-    return apply
+    def pair(a: Any, b: Any, /) -> Any:
+        if a.__class__ is _plain and b.__class__ is _plain:
+            return op.run_two(a, b, {})
+        return op.run((a, b), {})
+
+    return pair if two and inputs and not (names or optional) else apply
 
 
 def variadic(op: Op) -> Callable[..., Any]:

@@ -145,6 +145,34 @@ class Op:
             views.link(out, x, self, params)
         return out
 
+    def run_two(self, x: Any, z: Any, params: dict[str, Any]) -> Any:
+        """`run` for two plain Tensors, written out: products and losses pass here."""
+        a, b = x.array, z.array
+        cls = a.__class__
+        if b.__class__ is not cls:
+            return self.run((x, z), params)
+        xp = namespace_of(cls)
+        try:
+            y = self.compute(xp, (a, b), params) if self.wide else self.forward(xp, a, b, **params)
+        except Exception as error:
+            raise explain(self.name, error, (a, b), params) from error
+        if y.__class__ is not cls:
+            y = as_array(y)
+        m, n = x.node, z.node
+        if (m is None and n is None) or not self.differentiable or not grad_enabled():
+            return constant(x.plain, y)
+        if y.dtype.kind not in "fV":
+            return self._wrap(x.plain, y, (a, b), (m, n), params, (x, z), True)
+        mask = (m is not None, n is not None)
+        code_y, code_a, code_b = self.codes.get(mask) or self.codes_for(mask)
+        own, other = (a.shape, a.dtype), (b.shape, b.dtype)
+        saved = (
+            y if code_y == VALUE else None,
+            a if code_a == VALUE else Like._make(own) if code_a == LIKE else None,
+            b if code_b == VALUE else Like._make(other) if code_b == LIKE else None,
+        )
+        return record(x.plain, self, y, (m, n), saved, params, (own, other))
+
     def guarded(self, function: Callable[..., Any], *arrays: Any, **params: Any) -> Any:
         """`function(xp, *arrays, **params)`, its errors translated as this op's."""
         try:

@@ -295,8 +295,7 @@ def cross_entropy(
     check_labels("cross_entropy", x, t)
     rows = rows_of(x)
     if not label_smoothing:
-        params = {"w": w, "ignore_index": ignore_index, "reduction": reduction}
-        y = cross_entropy_.op.run((rows, t), params)
+        y = cross_entropy_(rows, t, w=w, ignore_index=ignore_index, reduction=reduction)
     else:
         rows = widened(rows)
         p = class_distribution(

@@ -102,7 +102,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """
     if axis is None:
         x, axis = ravel(x), 0
-    return take_.op.run((x, positions(indices, x, "take")), {"axis": axis})
+    return take_(x, positions(indices, x, "take"), axis=axis)
 
 
 # --- elements along an axis ---
@@ -201,7 +201,7 @@ def gather(x: Any, indices: Any, axis: int = -1) -> Any:
     [[2.0], [3.0]]
     """
     x, indices = as_operand(x), positions(indices, x, "gather")
-    return gather_.op.run((x, indices), {"axis": _checked(x, indices, axis, "gather")})
+    return gather_(x, indices, axis=_checked(x, indices, axis, "gather"))
 
 
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
@@ -216,7 +216,7 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
     x, indices = as_operand(x), positions(indices, x, "take_along_axis")
     axis = as_axis(axis, len(x.shape), "take_along_axis")
     x, indices = _broadcast_off(x, indices, axis, "take_along_axis")
-    return gather_.op.run((x, indices), {"axis": axis})
+    return gather_(x, indices, axis=axis)
 
 
 def _broadcast_off(x: Any, indices: Any, axis: int, name: str) -> tuple[Any, Any]:
@@ -294,7 +294,7 @@ def scatter_add(x: Any, indices: Any, values: Any, axis: int = -1) -> Any:
                 )
             )
         values = getitem(values, tuple(slice(n) for n in indices.shape))
-    return scatter_add_.op.run((x, indices, values), {"axis": axis})
+    return scatter_add_(x, indices, values, axis=axis)
 
 
 def put_along_axis(x: Any, indices: Any, values: Any, axis: int = -1) -> Any:

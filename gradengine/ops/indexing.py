@@ -151,7 +151,10 @@ def getitem(x: Any, index: Any) -> Any:
     >>> x.grad.tolist()
     [[2.0, 0.0, 1.0], [2.0, 0.0, 1.0]]
     """
-    return getitem_op.run((x,), {"index": raw_index(x, index)})
+    params = {"index": raw_index(x, index)}
+    if x.__class__ is Traced.plain:
+        return getitem_op.run_one(x, params)
+    return getitem_op.run((x,), params)
 
 
 @primitive(
