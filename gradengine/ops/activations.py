@@ -19,11 +19,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..device import special
 from ..errors import ShapeError, hinted
 from ..op import pointwise, real, strict_multiply, zero_like
 from .arithmetic import abs, alike, clip, filled, multiply, square, where
-from .elementary import exp, ndtr, normal_pdf
+from .elementary import exp, ndtr, normal_cdf, normal_pdf
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
 GELU_LINEAR, GELU_CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715 * 2 * math.sqrt(2 / math.pi)
@@ -146,9 +145,10 @@ celu = pointwise(
 
 # --- smooth gates: x times a curve from 0 to 1; the cut keeps -inf * 0 away ---
 
+
 gelu_erf = pointwise(
     "gelu",
-    forward=lambda xp, x: xp.maximum(x, -1e3) * special(xp).ndtr(x),
+    forward=lambda xp, x: xp.maximum(x, -1e3) * normal_cdf(xp, x),
     partial=lambda _y, x: ndtr(x) + strict_multiply(x, normal_pdf(x)),
     sample=WIDE,
     kernel="Gelu",
@@ -192,10 +192,26 @@ def gelu(x: Any, /, approximate: str = "none") -> Any:
     return gelu_erf(x) if approximate == "none" else gelu_tanh(x)
 
 
+
+def _silu_slope(xp: Any, x: Any) -> Any:
+    """s (1 + x (1 - s)): near its root this product keeps more digits than s + x s (1 - s)."""
+    e = xp.exp(-xp.abs(x))
+    r = 1 / (1 + e)
+    low, e = x < 0, e * r
+    return xp.where(low, e, r) * (1 + xp.clip(x, -1e4, 1e4) * xp.where(low, r, e))
+
+
+silu_slope = pointwise(
+    "silu_slope",
+    forward=_silu_slope,
+    partial=lambda _y, x: _sigmoid_slope(x) * (2 - x * tanh(0.5 * x)),
+    sample=WIDE,
+    doc="The derivative of silu.",
+)
 silu = pointwise(
     "silu",
     forward=lambda xp, x: xp.maximum(x, -1e4) * _logistic(xp, x),
-    partial=lambda _y, x: sigmoid(x) + strict_multiply(x, _sigmoid_slope(x)),
+    partial=lambda _y, x: silu_slope(x),
     sample=WIDE,
     kernel="Silu",
     doc="x sigmoid(x); Hendrycks and Gimpel 2016, section 2; also called swish.",
@@ -214,7 +230,7 @@ def _mish_slope(_y: Any, x: Any) -> Any:
     e = exp(x)
     n = e * (e + 2)
     r = 1 / (n + 2)
-    return n * r + 4 * x * (e * r) * ((1 + e) * r)
+    return n * r + e * (4 * x * (1 + e) * r * r)  # e last: it may have few bits left
 
 
 mish = pointwise(
