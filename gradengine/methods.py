@@ -8,9 +8,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from . import ops
+from .errors import hinted
 
 if TYPE_CHECKING:
     from .tensor import Tensor
+
+
+def _no_out(out: Any, name: str) -> None:
+    if out is not None:
+        raise TypeError(
+            hinted(f"{name}: a method of Tensor takes no out=", f"write: t[...] = x.{name}(...)")
+        )
+
+
+def _only_c(order: str, name: str) -> None:
+    if order not in ("C", "K", "A"):
+        raise ValueError(
+            hinted(f"{name}: order {order!r} is not supported", "transpose first: x.T.reshape(...)")
+        )
 
 
 class Methods:
@@ -30,9 +45,11 @@ class Methods:
         """The tensor with its last two axes swapped."""
         return ops.matrix_transpose(self)
 
-    def reshape(self, *shape: Any) -> Tensor:
+    def reshape(self, *shape: Any, order: str = "C", copy: bool | None = None) -> Tensor:
         """The same elements in another shape; one size may be -1."""
-        return ops.reshape(self, shape[0] if len(shape) == 1 else shape)
+        _only_c(order, "reshape")
+        out = ops.reshape(self, shape[0] if len(shape) == 1 else shape)
+        return ops.copy(out) if copy else out
 
     def view(self, *shape: Any) -> Tensor:
         """PyTorch's name for `reshape`."""
@@ -65,10 +82,12 @@ class Methods:
 
     def flatten(self, order: str = "C") -> Tensor:
         """A copy as one axis."""
-        return ops.copy(self.ravel())
+        _only_c(order, "flatten")
+        return ops.copy(ops.ravel(self))
 
-    def ravel(self) -> Tensor:
+    def ravel(self, order: str = "C") -> Tensor:
         """The elements as one axis."""
+        _only_c(order, "ravel")
         return ops.ravel(self)
 
     def repeat(self, repeats: Any, axis: int | None = None) -> Tensor:
@@ -79,8 +98,9 @@ class Methods:
         """The diagonal of two axes."""
         return ops.diagonal(self, offset, axis1, axis2)
 
-    def take(self, indices: Any, axis: int | None = None) -> Tensor:
+    def take(self, indices: Any, axis: int | None = None, out: None = None) -> Tensor:
         """Elements at `indices` along `axis`."""
+        _no_out(out, "take")
         return ops.take(self, indices, axis=axis)
 
     def copy(self) -> Tensor:
@@ -91,59 +111,107 @@ class Methods:
         """The tensor itself if its memory is in index order, else a copy that is."""
         return self if self.array.flags.c_contiguous else ops.copy(self)
 
-    # --- reductions ---
+    # --- reductions, with the arguments of NumPy's methods, by which cupy.sum(t) calls them ---
 
-    def sum(self, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
+    def sum(
+        self, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False
+    ) -> Tensor:
         """Sum over `axis`."""
+        _no_out(out, "sum")
         return ops.sum(self, axis=axis, dtype=dtype, keepdims=keepdims)
 
-    def prod(self, axis: Any = None, keepdims: bool = False, *, dtype: Any = None) -> Tensor:
+    def prod(
+        self, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False
+    ) -> Tensor:
         """Product over `axis`."""
+        _no_out(out, "prod")
         return ops.prod(self, axis=axis, dtype=dtype, keepdims=keepdims)
 
-    def mean(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def mean(
+        self, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False
+    ) -> Tensor:
         """Mean over `axis`."""
-        return ops.mean(self, axis=axis, keepdims=keepdims)
+        _no_out(out, "mean")
+        x = self if dtype is None else ops.astype(self, dtype)
+        return ops.mean(x, axis=axis, keepdims=keepdims)
 
-    def var(self, axis: Any = None, keepdims: bool = False, *, correction: float = 0) -> Tensor:
-        """Variance over `axis`."""
-        return ops.var(self, axis=axis, correction=correction, keepdims=keepdims)
+    def var(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        out: None = None,
+        ddof: float = 0,
+        keepdims: bool = False,
+        *,
+        correction: float | None = None,
+    ) -> Tensor:
+        """Variance over `axis`, divided by n - correction (NumPy's `ddof`)."""
+        _no_out(out, "var")
+        x = self if dtype is None else ops.astype(self, dtype)
+        less = ddof if correction is None else correction
+        return ops.var(x, axis=axis, correction=less, keepdims=keepdims)
 
-    def std(self, axis: Any = None, keepdims: bool = False, *, correction: float = 0) -> Tensor:
-        """Standard deviation over `axis`."""
-        return ops.std(self, axis=axis, correction=correction, keepdims=keepdims)
+    def std(
+        self,
+        axis: Any = None,
+        dtype: Any = None,
+        out: None = None,
+        ddof: float = 0,
+        keepdims: bool = False,
+        *,
+        correction: float | None = None,
+    ) -> Tensor:
+        """Standard deviation over `axis`, the root of `var`."""
+        _no_out(out, "std")
+        x = self if dtype is None else ops.astype(self, dtype)
+        less = ddof if correction is None else correction
+        return ops.std(x, axis=axis, correction=less, keepdims=keepdims)
 
-    def max(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def max(self, axis: Any = None, out: None = None, keepdims: bool = False) -> Tensor:
         """Maximum over `axis`."""
+        _no_out(out, "max")
         return ops.max(self, axis=axis, keepdims=keepdims)
 
-    def min(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def min(self, axis: Any = None, out: None = None, keepdims: bool = False) -> Tensor:
         """Minimum over `axis`."""
+        _no_out(out, "min")
         return ops.min(self, axis=axis, keepdims=keepdims)
 
-    def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    def argmax(
+        self, axis: int | None = None, dtype: Any = None, out: None = None, keepdims: bool = False
+    ) -> Tensor:
         """Index of the maximum."""
-        return ops.argmax(self, axis=axis, keepdims=keepdims)
+        _no_out(out, "argmax")
+        index = ops.argmax(self, axis=axis, keepdims=keepdims)
+        return index if dtype is None else ops.astype(index, dtype)
 
-    def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
+    def argmin(
+        self, axis: int | None = None, dtype: Any = None, out: None = None, keepdims: bool = False
+    ) -> Tensor:
         """Index of the minimum."""
-        return ops.argmin(self, axis=axis, keepdims=keepdims)
+        _no_out(out, "argmin")
+        index = ops.argmin(self, axis=axis, keepdims=keepdims)
+        return index if dtype is None else ops.astype(index, dtype)
 
-    def all(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def all(self, axis: Any = None, out: None = None, keepdims: bool = False) -> Tensor:
         """Whether all elements are true."""
+        _no_out(out, "all")
         return ops.all(self, axis=axis, keepdims=keepdims)
 
-    def any(self, axis: Any = None, keepdims: bool = False) -> Tensor:
+    def any(self, axis: Any = None, out: None = None, keepdims: bool = False) -> Tensor:
         """Whether any element is true."""
+        _no_out(out, "any")
         return ops.any(self, axis=axis, keepdims=keepdims)
 
-    def cumsum(self, axis: int | None = None) -> Tensor:
+    def cumsum(self, axis: int | None = None, dtype: Any = None, out: None = None) -> Tensor:
         """Running sum along `axis`."""
-        return ops.cumulative_sum(self, axis=axis)
+        _no_out(out, "cumsum")
+        return ops.cumulative_sum(self, axis=axis, dtype=dtype)
 
-    def cumprod(self, axis: int | None = None) -> Tensor:
+    def cumprod(self, axis: int | None = None, dtype: Any = None, out: None = None) -> Tensor:
         """Running product along `axis`."""
-        return ops.cumulative_prod(self, axis=axis)
+        _no_out(out, "cumprod")
+        return ops.cumulative_prod(self, axis=axis, dtype=dtype)
 
     def norm(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         """Euclidean norm over `axis`."""
@@ -207,8 +275,9 @@ class Methods:
         """x**exponent."""
         return ops.pow(self, exponent)
 
-    def clip(self, min: Any = None, max: Any = None) -> Tensor:
+    def clip(self, min: Any = None, max: Any = None, out: None = None) -> Tensor:
         """x limited to [min, max]."""
+        _no_out(out, "clip")
         return ops.clip(self, min, max)
 
     clamp = clip

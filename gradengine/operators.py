@@ -63,6 +63,15 @@ class Operators:
     def __rmod__(self, other: Any) -> Tensor:
         return ops.remainder(other, self)
 
+    def __divmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return ops.floor_divide(self, other), ops.remainder(self, other)
+
+    def __rdivmod__(self, other: Any) -> tuple[Tensor, Tensor]:
+        return ops.floor_divide(other, self), ops.remainder(other, self)
+
+    def __round__(self, digits: int | None = None) -> Tensor:
+        return ops.round(self) if not digits else ops.round(self * 10**digits) / 10**digits
+
     def __pos__(self) -> Tensor:
         return ops.positive(self)
 
