@@ -90,6 +90,9 @@ def explain(
     if kind == "AxisError":
         text, hint = f"{name}: {error}; called with {shown}", "axes count from 0, or from -1 back"
         return AxisError(hinted(text, hint))
+    if isinstance(error, ValueError) and "duplicate value in 'axis'" in str(error):
+        text = f"{name}: an axis is named twice; called with {shown}"
+        return AxisError(hinted(text, "name each axis once; negative ones count from the last"))
     if isinstance(error, MemoryError):
         error.add_note(f"{name}: out of memory; called with {shown}")
         return error

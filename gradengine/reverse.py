@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-from .device import as_array, namespace
+from .device import as_array, mixed_devices, namespace
 from .errors import DTypeError, GraphError, ShapeError, hinted
 from .tape import (
     Leaf,
@@ -48,7 +48,8 @@ def seed(output: Any, gradient: Any, name: str, graph: bool) -> Any:
         ones = namespace(y).ones(y.shape, y.dtype)
         return constant(output.plain, ones) if graph else ones
     raw = gradient.array if isinstance(gradient, Traced) else as_array(gradient)
-    if not graph and raw.dtype is y.dtype and raw.shape == y.shape:
+    same = raw.__class__ is y.__class__ and raw.dtype is y.dtype and raw.shape == y.shape
+    if same and not graph:
         return raw
     if raw.shape != y.shape:
         raise ShapeError(
@@ -59,6 +60,8 @@ def seed(output: Any, gradient: Any, name: str, graph: bool) -> Any:
         )
     if raw.dtype.kind not in "fcV":
         raise DTypeError(hinted(f"{name}: the gradient is {raw.dtype}", f"give it as {y.dtype}"))
+    if namespace(raw) is not namespace(y):
+        raise mixed_devices(f"{name} of the output and its gradient", (y, raw))
     if not graph:
         return raw if raw.dtype == y.dtype else raw.astype(y.dtype)
     traced = gradient if isinstance(gradient, Traced) else constant(output.plain, raw)
@@ -121,7 +124,7 @@ def backward(
             if node.extras is not None:
                 hooks += node.extras.get("accumulated", ())
             if not is_sole_owner(holder):
-                holder.array = holder.array.copy()
+                holder.array = holder.array.copy(order="K")
             fresh_leaf = node.__class__ is Leaf and node.grad is None  # type: ignore[attr-defined]
             sums.append((node, None, holder, False) if fresh_leaf else _sum_for(node, holder))
         for node, before, g, add in sums:

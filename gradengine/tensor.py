@@ -24,7 +24,7 @@ from .device import (
     to_numpy,
 )
 from .dtypes import default_dtype, is_inexact
-from .errors import DTypeError, GraphError, ShapeError, hinted, raise_grad_dtype
+from .errors import DeviceError, DTypeError, GraphError, ShapeError, hinted, raise_grad_dtype
 from .guard import expose
 from .methods import Methods
 from .operators import Operators
@@ -163,6 +163,14 @@ class Tensor(Operators, Methods, Traced):
                     hinted(
                         f"grad: shape {value.shape} for a tensor of shape {self.shape}",
                         "a gradient has its tensor's shape",
+                    )
+                )
+            if value.dtype != self.dtype or value.device != self.device:
+                raise (DTypeError if value.dtype != self.dtype else DeviceError)(
+                    hinted(
+                        f"grad: {value.dtype} on {value.device} for a tensor of {self.dtype} on "
+                        f"{self.device}",
+                        "convert it first: g.to(t)",
                     )
                 )
         if isinstance(self.node, Leaf):
