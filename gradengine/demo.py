@@ -180,17 +180,22 @@ def train(
                 history.loss.append(loss.item())
                 right += (logits.argmax(1) == wanted).sum().item()
                 observe_gradients(history, model, every=1 + steps // 200)
+                show_progress(bar, history)
                 bar.update()
-                bar.set_postfix(loss=f"{history.loss[-1]:.4f}", refresh=False)
             history.seconds += time.perf_counter() - started
             history.samples += len(train_set)
             history.train_accuracy.append(right / len(train_set))
             right = int((predict(model, test_set, device) == test_set.labels).sum())
             history.test_accuracy.append(right / len(test_set))
-            bar.set_postfix(
-                loss=f"{history.loss[-1]:.4f}", accuracy=f"{history.test_accuracy[-1]:.2%}"
-            )
+        show_progress(bar, history)
     return history
+
+
+def show_progress(bar: Any, history: History) -> None:
+    """The last batch's loss, and the accuracy on the held-out images after the last epoch."""
+    accuracy = f"{history.test_accuracy[-1]:.2%}" if history.test_accuracy else "-"
+    text = {"loss": f"{history.loss[-1]:.4f}", "accuracy": accuracy}
+    bar.set_postfix(text, refresh=False)
 
 
 def observe_gradients(history: History, model: ge.nn.Module, every: int) -> None:

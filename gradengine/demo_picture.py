@@ -70,8 +70,10 @@ def draw_loss(axes: Any, history: History) -> None:
 def draw_accuracy(axes: Any, history: History) -> None:
     """Accuracy on both parts after each epoch; the axis begins where the curves do."""
     epochs = np.arange(1, len(history.test_accuracy) + 1)
-    axes.plot(epochs, np.array(history.train_accuracy) * 100, color=BLUE, label="training")
-    axes.plot(epochs, np.array(history.test_accuracy) * 100, color=ORANGE, label="held out")
+    look = {"marker": ".", "markersize": 6 if len(epochs) < 10 else 0}
+    axes.plot(epochs, np.array(history.train_accuracy) * 100, color=BLUE, label="training", **look)
+    axes.plot(epochs, np.array(history.test_accuracy) * 100, color=ORANGE, label="held out", **look)
+    axes.xaxis.get_major_locator().set_params(integer=True)
     lowest = min(*history.train_accuracy, *history.test_accuracy) * 100
     axes.set_ylim(max(0.0, min(90.0, lowest - 2)), 100.5)
     axes.legend(loc="lower right", frameon=False, fontsize=8)
