@@ -18,13 +18,14 @@ from typing import Any
 from ..device import Array, is_host, quiet
 from ..errors import DTypeError, hinted
 from ..op import Draw, case, integers, primitive, real, strict_multiply
+from ..tape import Traced
 from .arithmetic import multiply
 from .gathering import as_operand
 from .labels import RowCounts, check_labels, class_count, class_weights, rows_of, wrong_label_shape
 from .losses import check_reduction, reduced
 from .normalisation import log_softmax, softmax
+from .reductions import is_half, widened
 from .reductions import sum as sum_
-from .reductions import widened
 from .shape import expand_dims, reshape
 
 # --- softmax cross-entropy with class numbers ---
@@ -35,7 +36,6 @@ _ROWS = (Draw((5, 3), real(-3, 3)), Draw((5,), integers(0, 2)))
 @primitive(
     name="cross_entropy",
     arity=2,
-    wide=True,
     cases=[case(*_ROWS), case(*_ROWS, reduction="none"), case(*_ROWS, ignore_index=1)],
 )
 def cross_entropy_(
@@ -43,19 +43,21 @@ def cross_entropy_(
 ) -> Any:
     """log(sum(exp(x))) - x[t] of each row of x, reduced; t of any shape with as many elements."""
     with quiet():
-        counts = RowCounts(xp, "cross_entropy", t, w, x.shape[1], ignore_index, x.dtype, False)
         z, axis = _centred(xp, x)
+        counts = RowCounts(xp, "cross_entropy", t, w, x.shape[1], ignore_index, z.dtype, False)
         rows = xp.arange(x.shape[0])
         picked = z[counts.t, rows] if axis == 0 else z[rows, counts.t]
         y = xp.log(xp.exp(z, out=z).sum(axis=axis)) - picked
-        return counts.reduced(xp, y, reduction)
+        return counts.reduced(xp, y, reduction).astype(x.dtype, copy=False)
 
 
 def _centred(xp: Any, x: Array) -> tuple[Array, int]:
-    """x less the largest of each row, and the axis of the classes in it.
+    """x less the largest of each row, in float32 or finer, and the axis of the classes in it.
 
     On the CPU a few classes stand along the first axis: the sums then run over long rows.
     """
+    if is_half(x.dtype):
+        x = x.astype("float32")
     if not x.size:
         return x.copy(), 1
     if is_host(xp) and x.shape[1] < 64:
@@ -67,12 +69,12 @@ def _centred(xp: Any, x: Array) -> tuple[Array, int]:
 
 @cross_entropy_.adjoint(0)
 def _(g: Any, _y: Any, x: Any, t: Any, w: Any, ignore_index: int, reduction: str) -> Any:
-    return cross_entropy_grad(g, x, t, w=w, ignore_index=ignore_index, reduction=reduction)
+    params = {"w": w, "ignore_index": ignore_index, "reduction": reduction}
+    return cross_entropy_grad.op.run((g, x, t), params)
 
 
 @primitive(
     arity=3,
-    wide=True,
     linear=(0,),
     cases=[
         case((), *_ROWS),
@@ -90,23 +92,22 @@ def cross_entropy_grad(
     reduction: str = "mean",
 ) -> Any:
     """dx = g*c/total * (softmax(x) - onehot(t)): the cotangent of cross_entropy's logits."""
-    with quiet():
-        counts = RowCounts(xp, "cross_entropy", t, w, x.shape[1], ignore_index, x.dtype, True)
-        scale = counts.scale(xp, g, reduction)
-        p, axis = _centred(xp, x)
-        xp.exp(p, out=p)
-        share = scale / p.sum(axis=axis)
-        rows = xp.arange(x.shape[0])
-        if axis == 0:
-            p *= share
-            p[counts.t, rows] -= scale
-            p = p.T
-        else:
-            p *= share[:, None]
-            p[rows, counts.t] -= scale
-        if getattr(scale, "ndim", 0):
-            p[scale == 0] = 0  # rows that do not count may hold inf and NaN
-        return p
+    p, axis = _centred(xp, x)
+    counts = RowCounts(xp, "cross_entropy", t, w, x.shape[1], ignore_index, p.dtype, True)
+    scale = counts.scale(xp, g.astype(p.dtype) if g.__class__ is not float else g, reduction)
+    xp.exp(p, out=p)
+    share = scale / p.sum(axis=axis)
+    rows = xp.arange(x.shape[0])
+    if axis == 0:
+        p *= share
+        p[counts.t, rows] -= scale
+        p = p.T
+    else:
+        p *= share[:, None]
+        p[rows, counts.t] -= scale
+    if getattr(scale, "ndim", 0):
+        p[scale == 0] = 0  # rows that do not count may hold inf and NaN
+    return p.astype(x.dtype, copy=False)
 
 
 @cross_entropy_grad.adjoint(0)
@@ -295,7 +296,10 @@ def cross_entropy(
     check_labels("cross_entropy", x, t)
     rows = rows_of(x)
     if not label_smoothing:
-        y = cross_entropy_(rows, t, w=w, ignore_index=ignore_index, reduction=reduction)
+        params = {"w": w, "ignore_index": ignore_index, "reduction": reduction}
+        plain = rows.__class__ is t.__class__ is Traced.plain
+        op = cross_entropy_.op
+        y = op.run_two(rows, t, params) if plain else op.run((rows, t), params)
     else:
         rows = widened(rows)
         p = class_distribution(

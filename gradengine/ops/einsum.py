@@ -133,8 +133,12 @@ def einsum(subscripts: str, /, *operands: Any) -> Any:
     if not isinstance(given, str):
         raise DTypeError(hinted("einsum: the first argument is no string", 'write "ij,jk->ik"'))
     arrays = [as_operand(x) for x in operands]
+    if len(arrays) == 2:
+        direct = _as_contraction(subscripts, tuple(arrays[0].shape), tuple(arrays[1].shape))
+        if direct is not None:
+            return contract(*arrays, subscripts=direct)
     inputs, out = _parsed(subscripts, tuple(len(x.shape) for x in arrays))
-    sizes = _sizes(subscripts, inputs, arrays)
+    sizes = _sizes(subscripts, inputs, [tuple(x.shape) for x in arrays])
     terms = [_plain_term(x, labels, sizes) for x, labels in zip(arrays, inputs, strict=True)]
     for pair in _path(terms, out):
         chosen = [terms[i] for i in pair]
@@ -145,6 +149,17 @@ def einsum(subscripts: str, /, *operands: Any) -> Any:
         terms.append(chosen[0])
     y, labels = _summed(terms[0], set(out))
     return y if labels == out else permute_dims(y, axes=tuple(labels.index(c) for c in out))
+
+
+@functools.lru_cache(maxsize=1024)
+def _as_contraction(subscripts: str, a: tuple[int, ...], b: tuple[int, ...]) -> str | None:
+    """The subscripts for `contract`, where two operands need nothing else."""
+    (left, right), out = _parsed(subscripts, (len(a), len(b)))
+    sizes = _sizes(subscripts, [left, right], [a, b])
+    once = len(set(left)) == len(left) and len(set(right)) == len(right)
+    shared = all((c in left) + (c in right) + (c in out) > 1 for c in sizes)
+    whole = all(sizes[c] == n for c, n in zip(left + right, a + b, strict=True))
+    return f"{left},{right}->{out}" if once and shared and whole else None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -194,14 +209,16 @@ def _wrong(subscripts: str, what: str, hint: str) -> ShapeError:
     return ShapeError(hinted(f"einsum: {subscripts!r}: {what}", hint))
 
 
-def _sizes(subscripts: str, inputs: list[str], arrays: Sequence[Any]) -> dict[str, int]:
+def _sizes(
+    subscripts: str, inputs: Sequence[str], given: Sequence[tuple[int, ...]]
+) -> dict[str, int]:
     """The size of each subscript; a size of 1 broadcasts."""
     sizes: dict[str, int] = {}
-    for labels, x in zip(inputs, arrays, strict=True):
-        for c, n in zip(labels, x.shape, strict=True):
+    for labels, shape in zip(inputs, given, strict=True):
+        for c, n in zip(labels, shape, strict=True):
             known = sizes.get(c, 1)
             if n != known and 1 not in (n, known):
-                shapes = " and ".join(str(tuple(a.shape)) for a in arrays)
+                shapes = " and ".join(str(s) for s in given)
                 raise _wrong(
                     subscripts,
                     f"subscript {c!r} has sizes {known} and {n} in operands {shapes}",

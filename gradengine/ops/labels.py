@@ -36,16 +36,17 @@ class RowCounts:
         dtype: Any,
         again: bool,
     ) -> None:
-        outside = (t < 0) | (t >= classes)
-        unsure = again and not is_host(xp)
-        if not 0 <= ignore < classes and not unsure and not bool(outside.any()):
-            self.t = t.reshape(-1)
+        unsure = 0 <= ignore < classes or (again and not is_host(xp))
+        if not unsure and _all_inside(t, classes):
+            self.t = t if t.ndim == 1 else t.reshape(-1)
             self.c = None if w is None else w[self.t]
             self.total = t.size if self.c is None else self.c.sum()
             return
         ignored = t == ignore
-        if not again and bool((wrong := outside & ~ignored).any()):
-            raise _wrong_target(xp, name, t, wrong, classes, ignore)
+        if not again:
+            wrong = ((t < 0) | (t >= classes)) & ~ignored
+            if bool(wrong.any()):
+                raise _wrong_target(xp, name, t, wrong, classes, ignore)
         ignored = ignored.reshape(-1)
         self.t = xp.where(ignored, 0, t.reshape(-1))
         c = xp.ones(t.size, dtype) if w is None else w[self.t]
@@ -66,6 +67,11 @@ class RowCounts:
         if reduction == "mean":
             g = g / self.total
         return g if self.c is None else xp.where(self.c == 0, 0, g * self.c)
+
+
+def _all_inside(t: Array, classes: int) -> bool:
+    """Whether 0 <= t < classes: as unsigned numbers, negative ones are larger than any class."""
+    return not t.size or int(t.view(f"u{t.itemsize}").max()) < classes
 
 
 def _wrong_target(
