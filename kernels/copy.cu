@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(256) cast(const From* __restrict__ x, To* __re
 // y[offset 1 of i] = x[offset 0 of i]: reading a view, writing into one, or both
 template <class Word>
 __global__ void __launch_bounds__(256) copy_strided(const Word* __restrict__ x, Word* __restrict__ y, u32 n,
-                                                    Layout<2> layout) {
+                                                    const __grid_constant__ Layout<2> layout) {
 #pragma unroll 1
   for (u32 i = blockIdx.x * 256 + threadIdx.x; i < n; i += gridDim.x * 256) {
     const Offsets<2> at = layout.offsets(i);

@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(256) map_vjp(const T* __restrict__ x, const T*
 
 template <template <class> class Op, class T>
 __global__ void __launch_bounds__(256) map_forward_strided(const T* __restrict__ x, T* __restrict__ y, u32 n,
-                                                           Layout<1> layout, Op<math<T>> op) {
+                                                           const __grid_constant__ Layout<1> layout, Op<math<T>> op) {
 #pragma unroll 1
   for (u32 i = blockIdx.x * 256 + threadIdx.x; i < n; i += gridDim.x * 256) {
     const Offsets<1> at = layout.offsets(i);
@@ -65,7 +65,7 @@ __global__ void __launch_bounds__(256) map_forward_strided(const T* __restrict__
 
 template <template <class> class Op, class T>
 __global__ void __launch_bounds__(256) map_vjp_strided(const T* __restrict__ x, const T* __restrict__ g,
-                                                       T* __restrict__ dx, u32 n, Layout<2> layout,
+                                                       T* __restrict__ dx, u32 n, const __grid_constant__ Layout<2> layout,
                                                        Op<math<T>> op) {
 #pragma unroll 1
   for (u32 i = blockIdx.x * 256 + threadIdx.x; i < n; i += gridDim.x * 256) {
@@ -94,7 +94,7 @@ template <class T> struct Broadcast {
 };
 
 template <template <class> class Op, class T>
-__global__ void __launch_bounds__(256) map2_forward(Broadcast<T> a, Broadcast<T> b, T* __restrict__ y, i64 rows,
+__global__ void __launch_bounds__(256, 1) map2_forward(Broadcast<T> a, Broadcast<T> b, T* __restrict__ y, i64 rows,
                                                     i64 cols, Op<math<T>> op) {
   constexpr int N = width<T>::value;
   const i64 vectors = cols / N, across = i64(gridDim.x) * blockDim.x;
@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(256) map2_forward(Broadcast<T> a, Broadcast<T>
 
 // da = g dop/da and db = g dop/db over the broadcast shape, in one read; either may be null
 template <template <class> class Op, class T>
-__global__ void __launch_bounds__(256) map2_vjp(Broadcast<T> a, Broadcast<T> b, const T* __restrict__ g,
+__global__ void __launch_bounds__(256, 1) map2_vjp(Broadcast<T> a, Broadcast<T> b, const T* __restrict__ g,
                                                 T* __restrict__ da, T* __restrict__ db, i64 rows, i64 cols,
                                                 Op<math<T>> op) {
   constexpr int N = width<T>::value;
@@ -144,8 +144,8 @@ __global__ void __launch_bounds__(256) map2_vjp(Broadcast<T> a, Broadcast<T> b, 
 }
 
 template <template <class> class Op, class T>
-__global__ void __launch_bounds__(256) map2_forward_strided(const T* __restrict__ a, const T* __restrict__ b,
-                                                            T* __restrict__ y, u32 n, Layout<2> layout,
+__global__ void __launch_bounds__(256, 1) map2_forward_strided(const T* __restrict__ a, const T* __restrict__ b,
+                                                            T* __restrict__ y, u32 n, const __grid_constant__ Layout<2> layout,
                                                             Op<math<T>> op) {
 #pragma unroll 1
   for (u32 i = blockIdx.x * 256 + threadIdx.x; i < n; i += gridDim.x * 256) {
@@ -155,9 +155,9 @@ __global__ void __launch_bounds__(256) map2_forward_strided(const T* __restrict_
 }
 
 template <template <class> class Op, class T>
-__global__ void __launch_bounds__(256) map2_vjp_strided(const T* __restrict__ a, const T* __restrict__ b,
+__global__ void __launch_bounds__(256, 1) map2_vjp_strided(const T* __restrict__ a, const T* __restrict__ b,
                                                         const T* __restrict__ g, T* __restrict__ da,
-                                                        T* __restrict__ db, u32 n, Layout<3> layout,
+                                                        T* __restrict__ db, u32 n, const __grid_constant__ Layout<3> layout,
                                                         Op<math<T>> op) {
 #pragma unroll 1
   for (u32 i = blockIdx.x * 256 + threadIdx.x; i < n; i += gridDim.x * 256) {

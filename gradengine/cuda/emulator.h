@@ -35,11 +35,13 @@
 #undef __shared__
 #undef __launch_bounds__
 #undef __forceinline__
+#undef __grid_constant__
 #define __global__
 #define __device__
 #define __host__
 #define __launch_bounds__(...)
 #define __forceinline__ inline
+#define __grid_constant__
 #ifndef __restrict__
 #define __restrict__ __restrict
 #endif
