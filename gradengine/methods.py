@@ -206,12 +206,12 @@ class Methods:
     def cumsum(self, axis: int | None = None, dtype: Any = None, out: None = None) -> Tensor:
         """Running sum along `axis`."""
         _no_out(out, "cumsum")
-        return ops.cumulative_sum(self, axis=axis, dtype=dtype)
+        return ops.cumsum(self, axis=axis, dtype=dtype)
 
     def cumprod(self, axis: int | None = None, dtype: Any = None, out: None = None) -> Tensor:
         """Running product along `axis`."""
         _no_out(out, "cumprod")
-        return ops.cumulative_prod(self, axis=axis, dtype=dtype)
+        return ops.cumprod(self, axis=axis, dtype=dtype)
 
     def norm(self, axis: Any = None, keepdims: bool = False) -> Tensor:
         """Euclidean norm over `axis`."""

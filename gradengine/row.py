@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from . import guard, views
-from .device import as_array, common_namespace, is_array, namespace_of
+from .device import SCALARS, as_array, common_namespace, is_array, namespace_of
 from .errors import DTypeError, explain, hinted
 from .samples import Case
 from .tape import Like, Node, Traced, constant, fit, grad_enabled, record
@@ -96,6 +96,8 @@ class Op:
         nodes: list[Node | None] = []
         plain, dual, live, foreign = None, None, False, False
         for x in arrays:
+            if isinstance(x, (list, tuple)):
+                x = cast(Any, Traced.plain).lift(x)
             if isinstance(x, Traced):
                 plain = x.plain
                 if x.level and (dual is None or x.level > dual.level):
@@ -105,10 +107,12 @@ class Op:
                 live = live or x.node is not None
             else:
                 foreign = foreign or is_array(x)
-                raws.append(as_array(x) if isinstance(x, (list, tuple)) else x)
+                raws.append(x)
                 nodes.append(None)
         if dual is not None:
             return cast(Any, dual).push(self, arrays, params)
+        if plain is None and not foreign:  # scalars alone
+            raws = [as_array(x) if isinstance(x, SCALARS) else x for x in raws]
         xp = common_namespace(raws, self.name)
         try:
             y = self.compute(xp, raws, params)
@@ -211,7 +215,7 @@ class Op:
             out = record(plain, self, y, tuple(nodes), saved, params, meta)
         else:
             out = constant(plain, y)
-        if self.view and views.shares_memory(y, raws[0]):
+        if self.view and isinstance(arrays[0], Traced) and views.shares_memory(y, raws[0]):
             views.link(out, arrays[0], self, params)
         return out
 
