@@ -260,7 +260,7 @@ def _listed(x: Any, name: str, what: str) -> Sequence[Any]:
 
 
 def _dual_argument(x: Any, t: Any, level: int) -> Dual:
-    x = Tensor.lift(x)
+    (x,) = _handed([Tensor.lift(x)])
     t = t if isinstance(t, Tensor) else constant(Tensor, as_array(t, x.dtype))
     if x.shape != t.shape or not is_inexact(x.dtype):
         raise ShapeError(

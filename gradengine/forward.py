@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from . import views
 from .device import namespace, quiet
+from .errors import GraphError, hinted
 from .reverse import gradients
 from .row import Op
 from .tape import Leaf, Traced, constant, enable_grad, fit, grad_enabled
@@ -53,14 +54,50 @@ class Dual(Tensor):
         """The derivative of the value in the direction of this level's jvp."""
         return self.node.tangent
 
+    # --- reverse mode inside: the value has a history, the tensor as a whole has none ---
+
     @property
     def requires_grad(self) -> bool:
         """Whether the value asks for a gradient, apart from the tangent."""
         return bool(self.primal.requires_grad)
 
+    def requires_grad_(self, value: bool = True) -> Dual:
+        """Ask for gradients of the value, with `ge.autograd.grad`: they carry their tangents."""
+        self.primal.requires_grad_(value)
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        return bool(self.primal.is_leaf)
+
     @property
     def grad_fn(self) -> Any:
         return self.primal.grad_fn
+
+    @property
+    def grad(self) -> Any:
+        """None: `backward` is refused where tensors carry tangents."""
+        return None
+
+    def register_hook(self, hook: Any) -> NoReturn:
+        """Refused: a hook would see a gradient without its tangent."""
+        raise GraphError(
+            hinted(
+                "register_hook: the tensor carries a tangent (it is inside ge.jvp)",
+                "change the gradient with a ge.custom_vjp function, which both modes follow",
+            )
+        )
+
+    def retain_grad(self) -> NoReturn:
+        """Refused: a retained gradient would have lost its tangent."""
+        raise GraphError(
+            hinted(
+                "retain_grad: the tensor carries a tangent (it is inside ge.jvp)",
+                "use ge.autograd.grad, whose results carry theirs",
+            )
+        )
+
+    # --- forward mode ---
 
     def detach(self) -> Tensor:
         """The value alone: no tape, no tangent."""

@@ -9,6 +9,7 @@ Floor 3: stands on tape.py and op.py.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -29,6 +30,16 @@ from .tape import (
 )
 
 _accumulating = threading.Lock()
+
+
+def _unlocked() -> None:
+    """A forked child starts with a lock of its own: another thread's may have been held."""
+    global _accumulating
+    _accumulating = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlocked)
 
 
 # --- seeds ---
