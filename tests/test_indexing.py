@@ -1,4 +1,4 @@
-"""Indexing, writing, gathering: NumPy's rules, PyTorch's scatter, and gradients of repeated places."""
+"""Indexing, writing, gathering: NumPy's rules, PyTorch's scatter, gradients of repeated places."""
 
 from __future__ import annotations
 
@@ -188,6 +188,11 @@ def test_repeated_writes_on_a_device_without_an_order(monkeypatch: pytest.Monkey
     expected = overwrite(X, v, index)
     monkeypatch.setattr(indexing, "is_host", lambda xp: False)
     np.testing.assert_array_equal(overwrite(X, v, index), expected)
+    np.testing.assert_array_equal(overwrite(X, 7.0, [1, 1])[1], np.full((5, 3), 7.0))
+    np.testing.assert_array_equal(overwrite(X, np.ones((1, 1, 1, 3)), ([1], 0))[1, 0], np.ones(3))
+    np.testing.assert_array_equal(overwrite(X, 7.0, np.zeros(0, int)), X)
+    with pytest.raises(ShapeError):
+        overwrite(X, np.ones(4), [1, 2])
 
 
 def test_write_broadcasts_and_gradient_is_summed() -> None:

@@ -237,12 +237,22 @@ def write_into(xp: Any, x: Array, v: Any, index: Any, steps: Steps = ()) -> None
     if owner(view) is not owner(x):  # x's layout differs from the one the view was taken of
         _write_by_position(xp, x, v, index, steps)
     elif not is_host(xp) and _arrays_in(index, view.ndim):
-        _check_device_index(xp, view, index, "setitem")
-        sources = _sources(xp, view.shape, index)
-        values = xp.broadcast_to(v, _selected(xp, view.shape, index).shape).reshape(-1)
-        view[...] = xp.where(sources < 0, view, values[sources].astype(view.dtype))
+        _write_winners(xp, view, v, index)
     else:
         view[index] = v
+
+
+def _write_winners(xp: Any, view: Array, v: Any, index: Any) -> None:
+    """A write whose repeated positions have an order, where the library gives them none."""
+    _check_device_index(xp, view, index, "setitem")
+    places = _selected(xp, view.shape, index)
+    values = xp.asarray(v, view.dtype)
+    if values.ndim > places.ndim:  # NumPy lets a value have more leading ones than its place
+        values = values.reshape(values.shape[values.ndim - places.ndim :])
+    values = xp.broadcast_to(values, places.shape).reshape(-1)
+    if values.size:
+        sources = _sources(xp, view.shape, index)
+        view[...] = xp.where(sources < 0, view, values[sources])
 
 
 def _write_by_position(xp: Any, x: Array, v: Any, index: Any, steps: Steps) -> None:
