@@ -5,19 +5,31 @@ Floor 6: stands on reverse.py and custom.py.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from .custom import Context as Context
 from .custom import Function as Function
 from .custom import once_differentiable as once_differentiable
-from .errors import GraphError, hinted
+from .errors import DTypeError, GraphError, ShapeError, hinted
 from .reverse import backward as _backward
 from .reverse import gradients, zero_if_none
+from .tape import Traced
 
 
 def _listed(x: Any) -> list[Any]:
     return list(x) if isinstance(x, (list, tuple)) else [x]
+
+
+def _seeds(outputs: list[Any], given: Any, name: str) -> list[Any]:
+    seeds = [None] * len(outputs) if given is None else _listed(given)
+    if len(seeds) != len(outputs):
+        raise ShapeError(
+            hinted(
+                f"{name}: {len(seeds)} gradients for {len(outputs)} outputs",
+                "give one for each output, None for a scalar's 1",
+            )
+        )
+    return seeds
 
 
 def backward(
@@ -36,7 +48,7 @@ def backward(
     tensor(7.)
     """
     outputs = _listed(tensors)
-    seeds = [None] * len(outputs) if grad_tensors is None else _listed(grad_tensors)
+    seeds = _seeds(outputs, grad_tensors, "backward")
     _backward(
         outputs,
         seeds,
@@ -68,7 +80,12 @@ def grad(
     """
     wanted = _listed(inputs)
     ys = _listed(outputs)
-    seeds: Sequence[Any] = [None] * len(ys) if grad_outputs is None else _listed(grad_outputs)
+    for i, y in enumerate(ys):
+        if not isinstance(y, Traced):
+            raise DTypeError(
+                hinted(f"grad: outputs[{i}] is {type(y).__name__}, no Tensor", "wrap it: ge.tensor(x)")
+            )
+    seeds = _seeds(ys, grad_outputs, "grad")
     if not any(y.level or y.node is not None for y in ys):
         raise GraphError(
             hinted(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from .device import as_array, mixed_devices, namespace
 from .errors import DTypeError, GraphError, ShapeError, hinted
@@ -241,8 +241,8 @@ def _differentiable(y: Any) -> bool:
 
 
 def _target(x: Any, name: str, i: int) -> Node:
-    while x.level:
-        x = x.primal
+    while isinstance(x, Traced) and x.level:
+        x = cast(Any, x).primal
     return node_of(x, name, f"inputs[{i}]")
 
 

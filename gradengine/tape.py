@@ -21,7 +21,7 @@ from typing import Any, ClassVar, NamedTuple, cast
 
 from . import guard
 from .device import Array, as_array, quiet
-from .errors import GraphError, hinted
+from .errors import DTypeError, GraphError, hinted
 from .guard import exposed
 from .modes import enable_grad as enable_grad
 from .modes import grad_enabled as grad_enabled
@@ -79,6 +79,10 @@ class Node:
 
     def add_hook(self, kind: str, hook: Hook) -> Callable[[], None]:
         """Append a hook to the list `kind`; the returned function removes it."""
+        if not callable(hook):
+            raise DTypeError(
+                hinted(f"hook: {type(hook).__name__} cannot be called", "give a function of the gradient")
+            )
         if self.extras is None:
             self.extras = {}
         hooks: list[Hook] = self.extras.setdefault(kind, [])

@@ -188,6 +188,31 @@ BAD = {
         r"backward: inputs\[0\] is float, no Tensor",
         lambda: leaf(1.0).sum().backward(inputs=[1.0]),
     ),
+    "outputs that are no tensors": (
+        DTypeError,
+        r"grad: outputs\[0\] is float, no Tensor",
+        lambda: ge.autograd.grad(1.0, leaf(1.0)),
+    ),
+    "inputs that are no tensors": (
+        DTypeError,
+        r"grad: inputs\[0\] is float, no Tensor",
+        lambda: ge.autograd.grad(leaf(1.0).sum(), 1.0),
+    ),
+    "too many cotangents": (
+        ShapeError,
+        "grad: 2 gradients for 1 outputs",
+        lambda: ge.autograd.grad(leaf(1.0).sum(), leaf(1.0), [None, None]),
+    ),
+    "too few cotangents": (
+        ShapeError,
+        "backward: 1 gradients for 2 outputs",
+        lambda: ge.autograd.backward([leaf(1.0).sum()] * 2, [None]),
+    ),
+    "a hook that is none": (
+        DTypeError,
+        "hook: int cannot be called",
+        lambda: leaf(1.0).register_hook(3),
+    ),
     "grad of a result": (
         GraphError,
         "grad: this tensor is no leaf",

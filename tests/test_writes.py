@@ -86,6 +86,10 @@ class Reference:
         return Pair(a.v.reshape(-1), a.d.reshape(LEAVES, -1))
 
     @staticmethod
+    def rows(a):
+        return [Reference.get(a, (i, Ellipsis)) for i in range(a.shape[0])]
+
+    @staticmethod
     def set(a, index, b):
         v, d = b.v.copy(), b.d.copy()
         a.v[index] = v
@@ -143,6 +147,10 @@ class Engine:
     @staticmethod
     def flat(a):
         return a.reshape(-1)
+
+    @staticmethod
+    def rows(a):
+        return list(a)
 
     @staticmethod
     def set(a, index, b):
@@ -213,6 +221,8 @@ def run(ops, program, x, w, watch=None):
             pool.append(ops.scale(ops.mul(a, b), 0.5))
         elif kind == "view" and legal(a.shape, view) is not None:
             pool.append(ops.get(a, view))
+        elif kind == "rows" and a.shape and a.shape[0]:
+            pool += ops.rows(a)[:: 1 + k % 2]
         elif kind == "transpose":
             pool.append(ops.transpose(a))
         elif kind == "flat":
@@ -240,7 +250,7 @@ def run(ops, program, x, w, watch=None):
 
 
 MAKE = ["sin", "mul", "view", "view", "transpose", "flat", "clone", "detach", "forget"]
-KINDS = [*MAKE, "set", "set", "number", "quiet", "imul", "iadd"]
+KINDS = [*MAKE, "rows", "set", "set", "number", "quiet", "imul", "iadd"]
 STEPS = st.tuples(st.sampled_from(KINDS), *[st.integers(0, 30)] * 3)
 PROGRAMS = st.lists(STEPS, max_size=12)
 
