@@ -4,7 +4,8 @@ A unit in the last place is the spacing of the dtype at the true result. In floa
 value may lie 4 and a slope 8 from the truth, plus its condition number where that exceeds 1 (twice
 that for a slope, a sum of two rounded terms that cancel at its root): what a rounding of x would do
 anyway. In float16 it is 1 and 2, without allowance. The true slope and its condition come from the
-value's formula by arithmetic on Taylor series, so they share nothing with our rules. `pytest tests/test_accuracy.py -s` prints the worst of each.
+value's formula by arithmetic on Taylor series, so they share nothing with our rules.
+`pytest tests/test_accuracy.py -s` prints the worst of each.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class Jet:
     """f, f' and f'' at one x."""
 
     f: Any
-    d: Any = mpf(0)
-    dd: Any = mpf(0)
+    d: Any = 0
+    dd: Any = 0
 
     def through(self, f: Any, d: Any, dd: Any) -> Jet:
         """h(self), given h, h' and h'' at the value of self."""
@@ -150,9 +151,7 @@ TRUTH: dict[str, Callable[[Jet], Jet]] = {
     "selu": lambda x: SCALE * pieces(x, (0, lambda x: ALPHA * expm1(x)), last=same),
     "celu": lambda x: pieces(x, (0, expm1), last=same),
     "gelu": lambda x: x * normal(x),
-    "gelu_tanh": lambda x: x * sigmoid(
-        mp.sqrt(8 / mp.pi) * (x + mpf(44715) / 1000000 * x * x * x)
-    ),
+    "gelu_tanh": lambda x: x * sigmoid(mp.sqrt(8 / mp.pi) * (x + mpf(44715) / 1000000 * x * x * x)),
     "silu": lambda x: x * sigmoid(x),
     "mish": lambda x: x * tanh(softplus(x)),
     "softplus": softplus,

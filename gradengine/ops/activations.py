@@ -21,7 +21,7 @@ from typing import Any
 
 from ..errors import ShapeError, hinted
 from ..op import pointwise, real, strict_multiply, zero_like
-from .arithmetic import abs, alike, clip, filled, multiply, square, where
+from .arithmetic import abs, alike, clip, filled, multiply, select, square
 from .elementary import exp, ndtr, normal_cdf, normal_pdf
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
@@ -73,7 +73,7 @@ relu = pointwise(
 leaky_relu = pointwise(
     "leaky_relu",
     forward=lambda xp, x, negative_slope=0.01: xp.maximum(x, 0) + negative_slope * xp.minimum(x, 0),
-    partial=lambda _y, x, negative_slope: where(x > 0, 1.0, filled(negative_slope, x)),
+    partial=lambda _y, x, negative_slope: select(x > 0, 1.0, filled(negative_slope, x)),
     strict=True,
     sample=KINK,
     kernel="LeakyRelu",
@@ -83,8 +83,8 @@ prelu = pointwise(
     "prelu",
     forward=lambda xp, x, w: _prelu(xp, *alike(xp, x, w)),
     partials=(
-        lambda _y, x, w: where(x > 0, 1.0, filled(w, x)),
-        lambda _y, x, w: where(x > 0, 0.0, filled(x, w)),
+        lambda _y, x, w: select(x > 0, 1.0, filled(w, x)),
+        lambda _y, x, w: select(x > 0, 0.0, filled(x, w)),
     ),
     strict=True,
     sample=(KINK, real()),
@@ -112,13 +112,13 @@ relu6 = pointwise(
 
 def _below(x: Any) -> Any:
     """min(x, 0), to which 0 itself still belongs."""
-    return where(x > 0, 0.0, x)
+    return select(x > 0, 0.0, x)
 
 
 elu = pointwise(
     "elu",
     forward=lambda xp, x, alpha=1.0: xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0))),
-    partial=lambda _y, x, alpha: where(x > 0, 1.0, alpha * exp(_below(x))),
+    partial=lambda _y, x, alpha: select(x > 0, 1.0, alpha * exp(_below(x))),
     strict=True,
     sample=KINK,
     kernel="Elu",
@@ -127,7 +127,7 @@ elu = pointwise(
 selu = pointwise(
     "selu",
     forward=lambda xp, x: SELU_SCALE * xp.where(x > 0, x, SELU_ALPHA * xp.expm1(xp.minimum(x, 0))),
-    partial=lambda _y, x: SELU_SCALE * where(x > 0, 1.0, SELU_ALPHA * exp(_below(x))),
+    partial=lambda _y, x: SELU_SCALE * select(x > 0, 1.0, SELU_ALPHA * exp(_below(x))),
     strict=True,
     sample=KINK,
     kernel="Selu",
@@ -136,7 +136,7 @@ selu = pointwise(
 celu = pointwise(
     "celu",
     forward=lambda xp, x, alpha=1.0: xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0) / alpha)),
-    partial=lambda _y, x, alpha: where(x > 0, 1.0, exp(_below(x) / alpha)),
+    partial=lambda _y, x, alpha: select(x > 0, 1.0, exp(_below(x) / alpha)),
     strict=True,
     sample=KINK,
     kernel="Celu",
@@ -192,7 +192,6 @@ def gelu(x: Any, /, approximate: str = "none") -> Any:
     return gelu_erf(x) if approximate == "none" else gelu_tanh(x)
 
 
-
 def _silu_slope(xp: Any, x: Any) -> Any:
     """s (1 + x (1 - s)): near its root this product keeps more digits than s + x s (1 - s)."""
     e = xp.exp(-xp.abs(x))
@@ -230,7 +229,7 @@ def _mish_slope(_y: Any, x: Any) -> Any:
     e = exp(x)
     n = e * (e + 2)
     r = 1 / (n + 2)
-    return n * r + e * (4 * x * (1 + e) * r * r)  # e last: it may have few bits left
+    return n / (n + 2) + e * (4 * x * (1 + e) * r * r)  # e last: it may have few bits left
 
 
 mish = pointwise(
@@ -293,7 +292,7 @@ hardtanh = pointwise(
 hardsigmoid = pointwise(
     "hardsigmoid",
     forward=lambda xp, x: xp.clip(x + 3, 0, 6) / 6,
-    partial=lambda _y, x: where((x > -3) & (x < 3), 1 / 6, zero_like(x)),
+    partial=lambda _y, x: select((x > -3) & (x < 3), 1 / 6, zero_like(x)),
     strict=True,
     sample=KINKS,
     kernel="Hardsigmoid",
@@ -302,7 +301,7 @@ hardsigmoid = pointwise(
 hardswish = pointwise(
     "hardswish",
     forward=lambda xp, x: xp.maximum(x, -3) * (xp.clip(x + 3, 0, 6) / 6),
-    partial=lambda _y, x: where(x <= -3, 0.0, where(x >= 3, 1.0, x / 3 + 0.5)),
+    partial=lambda _y, x: select(x <= -3, 0.0, select(x >= 3, 1.0, x / 3 + 0.5)),
     strict=True,
     sample=KINKS,
     kernel="Hardswish",

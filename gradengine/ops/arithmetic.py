@@ -18,10 +18,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..device import SCALARS, as_array, is_scalar_class
+from ..device import as_array, is_scalar_class
 from ..op import Draw, case, distinct, integers, pointwise, primitive, real, zero_like
 from ..tape import Traced
 
+NUMBERS = (int, float)
 AWAY_FROM_ZERO = real(-2, 2, 0, gap=0.3)
 BOOLEAN = integers(0, 1)
 INSIDE = real(-2, 2, -1, 1)
@@ -55,7 +56,7 @@ square = pointwise(
 
 def _inverse(b: Any) -> Any:
     """1 / b; Python's numbers would raise at 0."""
-    return math.copysign(math.inf, b) if isinstance(b, SCALARS) and b == 0 else 1 / b
+    return math.copysign(math.inf, b) if isinstance(b, NUMBERS) and b == 0 else 1 / b
 
 
 divide = pointwise(
@@ -70,7 +71,7 @@ divide = pointwise(
 reciprocal = pointwise(
     "reciprocal",
     forward="reciprocal",
-    partial=lambda y, _x: -y * y,
+    partial=lambda y, x: -y / x,  # not -y * y, whose own derivative would meet 0 * inf
     strict=True,
     sample=AWAY_FROM_ZERO,
     kernel="Reciprocal",
@@ -137,7 +138,7 @@ def alike(xp: Any, a: Any, b: Any) -> tuple[Any, Any]:
 
 def filled(x: Any, like: Any) -> Any:
     """A Python number as an array of `like`'s shape and dtype, for rules; arrays as they are."""
-    return zero_like(like) + x if isinstance(x, SCALARS) else x
+    return zero_like(like) + x if isinstance(x, NUMBERS) else x
 
 
 def weak(*args: Any) -> tuple[Any, ...]:

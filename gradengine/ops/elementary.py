@@ -18,10 +18,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..device import SCALARS, special
+from ..device import special
 from ..op import pointwise, strict_multiply
 from ..op import real as between
-from .arithmetic import AWAY_FROM_ZERO, alike, filled, select
+from .arithmetic import AWAY_FROM_ZERO, NUMBERS, alike, filled, select
 
 BETWEEN_INTEGERS = between(-2.5, 2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, gap=0.1)
 POSITIVE = between(0.2, 3)
@@ -91,16 +91,23 @@ cbrt = pointwise(
     doc="The cube root, negative for negative x; dy/dx = 1 / (3 y**2), inf at 0.",
 )
 
-# --- exponentials ---
+# --- exponentials: strict, since they overflow where a mask is meant to keep them out ---
 
-exp = pointwise("exp", forward="exp", partial=lambda y, _x: y, kernel="Exp", doc="e**x.")
+exp = pointwise(
+    "exp", forward="exp", partial=lambda y, _x: y, strict=True, kernel="Exp", doc="e**x."
+)
 exp2 = pointwise(
-    "exp2", forward="exp2", partial=lambda y, _x: math.log(2) * y, doc="2**x; dy/dx = y log 2."
+    "exp2",
+    forward="exp2",
+    partial=lambda y, _x: math.log(2) * y,
+    strict=True,
+    doc="2**x; dy/dx = y log 2.",
 )
 expm1 = pointwise(
     "expm1",
     forward="expm1",
     partial=lambda _y, x: exp(x),
+    strict=True,
     kernel="Expm1",
     doc="e**x - 1, exact near 0; dy/dx = e**x.",
 )
@@ -173,20 +180,20 @@ def _first_share(xp: Any, a: Any, b: Any) -> Any:
 
 
 def _power_base(_y: Any, a: Any, b: Any) -> Any:
-    """b a**(b-1); where b is 0 the exponent must not become -1: 0 * 0**-1 is no zero."""
-    if isinstance(b, SCALARS):
+    """b a**(b-1); at the corner a = b = 0 the exponent must not become -1."""
+    if isinstance(b, NUMBERS):
         return b * a ** (b - 1) if b else 0
     corner = (a == 0) & (b == 0)
-    return b * a ** (select(corner, 1.0, b) - 1)
+    return strict_multiply(b, a ** (select(corner, 1.0, b) - 1))
 
 
 def _power_exponent(y: Any, a: Any, b: Any) -> Any:
-    """y log a; 0**b is constant (0, or 1 at b = 0) for b >= 0, so that its log must not count."""
-    if isinstance(a, SCALARS) and a > 0:
+    """y log a; for b >= 0 the power 0**b is constant, so that the log of 0 must not count."""
+    if isinstance(a, NUMBERS) and a > 0:
         return math.log(a) * y
     a = filled(a, y)
     constant = (a == 0) & (b >= 0)
-    return y * log(select(constant, 1.0, a))
+    return strict_multiply(y, log(select(constant, 1.0, a)))
 
 
 pow = pointwise(
@@ -288,10 +295,20 @@ atan = pointwise(
 # --- hyperbolic functions; tanh is among the activations ---
 
 sinh = pointwise(
-    "sinh", forward="sinh", partial=lambda _y, x: cosh(x), kernel="Sinh", doc="(e**x - e**-x) / 2."
+    "sinh",
+    forward="sinh",
+    partial=lambda _y, x: cosh(x),
+    strict=True,
+    kernel="Sinh",
+    doc="(e**x - e**-x) / 2.",
 )
 cosh = pointwise(
-    "cosh", forward="cosh", partial=lambda _y, x: sinh(x), kernel="Cosh", doc="(e**x + e**-x) / 2."
+    "cosh",
+    forward="cosh",
+    partial=lambda _y, x: sinh(x),
+    strict=True,
+    kernel="Cosh",
+    doc="(e**x + e**-x) / 2.",
 )
 asinh = pointwise(
     "asinh",
@@ -303,7 +320,7 @@ asinh = pointwise(
 acosh = pointwise(
     "acosh",
     forward="acosh",
-    partial=lambda _y, x: 1 / (sqrt(x - 1) * sqrt(x + 1)),
+    partial=lambda _y, x: 1 / sqrt(x - 1) / sqrt(x + 1),
     strict=True,
     sample=between(1.2, 4),
     kernel="Acosh",
