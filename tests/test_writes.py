@@ -134,7 +134,12 @@ class Engine:
         return a + b
 
     sin, scale = staticmethod(ge.sin), mul
-    clone, detach = staticmethod(ge.Tensor.clone), staticmethod(ge.Tensor.detach)
+    clone = staticmethod(ge.Tensor.clone)
+
+    @staticmethod
+    def detach(a):
+        """Shares memory, so it has the gaps of a view; the reference's copy has none."""
+        return a.detach() if a.array.flags.c_contiguous else a.clone().detach()
 
     @staticmethod
     def get(a, index):
