@@ -111,8 +111,8 @@ class Op:
                 nodes.append(None)
         if dual is not None:
             return cast(Any, dual).push(self, arrays, params)
-        if plain is None and not foreign:  # scalars alone
-            raws = [as_array(x) if isinstance(x, SCALARS) else x for x in raws]
+        if plain is None and all(isinstance(x, SCALARS) for x in raws):  # no array says a dtype
+            raws = [as_array(x) for x in raws]
         xp = common_namespace(raws, self.name)
         try:
             y = self.compute(xp, raws, params)
