@@ -17,6 +17,7 @@ from .dtypes import is_inexact
 from .errors import DTypeError, GraphError, ShapeError, hinted
 from .forward import Dual, dual, next_level, value_of
 from .modes import tangents_only
+from .philox import default_generator
 from .reverse import fresh, gradients, zero_if_none
 from .tape import Leaf, Traced, constant, enable_grad, grad_enabled
 from .tensor import Tensor
@@ -384,9 +385,11 @@ def _rows_forward(f: Fun, primals: list[Any], single: bool) -> Any:
     columns = [Tensor.lift(c) for c in columns]
     out: Any = None
     table: list[list[list[Any]]] = []  # [column][element] -> tangents of the outputs
+    start = default_generator.get_state()
     for k, x in enumerate(columns):
         table.append([])
         for i in range(x.size):
+            default_generator.set_state(start)  # the same random numbers in every column
             out, t = jvp(f, rebuild(columns), rebuild(_one_hot(columns, k, i)))
             table[k].append(flatten(t)[0])
     if out is None:

@@ -341,14 +341,20 @@ def _hooked(hook: Hook, g: Any) -> Any:
         return g
     if raw and isinstance(result, Traced):
         result = result.array
-    if result.shape != g.shape:
+    _check_returned(result, g)
+    return result if result.dtype == g.dtype else result.astype(g.dtype)
+
+
+def _check_returned(result: Any, g: Any) -> None:
+    shape = getattr(result, "shape", None)
+    if shape is None or tuple(shape) != tuple(g.shape):
+        what = type(result).__name__ if shape is None else f"shape {tuple(shape)}"
         raise GraphError(
             hinted(
-                f"hook: returned shape {tuple(result.shape)} for a gradient of {tuple(g.shape)}",
+                f"hook: returned {what} for a gradient of {tuple(g.shape)}",
                 "return None, or a gradient of the same shape",
             )
         )
-    return result if result.dtype == g.dtype else result.astype(g.dtype)
 
 
 def _node_hooks(pairs: list[Any], g: Any, hooks: list[Any]) -> list[tuple[Node | None, Any]]:
@@ -358,8 +364,19 @@ def _node_hooks(pairs: list[Any], g: Any, hooks: list[Any]) -> list[tuple[Node |
     grads = tuple(_shown(c) for _, c in pairs)
     for hook in tuple(hooks):
         result = hook(grads, _shown(g))
-        if result is not None:
-            grads = tuple(result)
+        if result is None:
+            continue
+        if len(result) != len(grads):
+            raise GraphError(
+                hinted(
+                    f"hook: returned {len(result)} gradients for {len(grads)} inputs",
+                    "return None, or a tuple with one gradient for each input",
+                )
+            )
+        for new, old in zip(result, grads, strict=True):
+            if new is not None and old is not None:
+                _check_returned(new, old)
+        grads = tuple(result)
     values = (c.array if raw and isinstance(c, Traced) else c for c in grads)
     return list(zip(nodes, values, strict=True))
 

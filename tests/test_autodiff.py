@@ -534,6 +534,22 @@ def test_jacobian_is_differentiable(mode):
     assert ge.grad(f)(t(1.0, 2.0)).tolist() == [36.0, 288.0]
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_a_jacobian_is_of_one_draw_of_random_numbers(mode):
+    def f(x):
+        return x * ge.random.rand(3, dtype="float64") + ge.random.rand(3, dtype="float64")
+
+    ge.random.manual_seed(5)
+    noise = ge.random.rand(3, dtype="float64").numpy()
+    ge.random.rand(3, dtype="float64")
+    after = ge.random.get_state()
+    ge.random.manual_seed(5)
+    close(ge.jacobian(f, mode=mode)(t(1.0, 2.0, 3.0)), np.diag(noise))
+    assert ge.random.get_state() == after
+    ge.random.manual_seed(5)
+    close(ge.hessian(lambda x: (f(x) ** 2).sum())(t(1.0, 2.0, 3.0)), np.diag(2 * noise**2))
+
+
 def rosenbrock(x):
     return (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
 

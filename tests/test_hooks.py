@@ -318,6 +318,30 @@ def test_node_hooks_in_a_recorded_pass():
     assert ge.autograd.grad(g.sum(), x)[0].tolist() == [24.0]
 
 
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        ((1, 2, 3), "hook: returned 3 gradients for 2 inputs"),
+        ((ge.ones(5), None), r"hook: returned shape \(5,\) for a gradient of \(2,\)"),
+        ((3.0, None), r"hook: returned float for a gradient of \(2,\)"),
+    ],
+)
+def test_what_a_node_hook_returns_is_checked(result, message):
+    x = leaf(1.0, 2.0)
+    y = x * 2
+    y.grad_fn.register_hook(lambda inputs, output: result)
+    with pytest.raises(GraphError, match=message):
+        y.sum().backward()
+    assert x.grad is None
+
+
+def test_a_number_is_no_gradient():
+    x = leaf(1.0, 2.0)
+    x.register_hook(lambda g: 3.0)
+    with pytest.raises(GraphError, match="hook: returned float(.|\n)*hint: "):
+        (x * 2).sum().backward()
+
+
 @pytest.mark.parametrize("graph", [False, True])
 def test_node_hooks_of_an_op_with_several_outputs(graph):
     class Two(ge.autograd.Function):
