@@ -198,7 +198,7 @@ minimum = pointwise(
 )
 def select(xp: Any, condition: Any, a: Any, b: Any) -> Any:
     """Elements of a where the condition holds, of b elsewhere."""
-    return xp.where(condition, _beside(a, b), _beside(b, a))
+    return xp.where(xp.asarray(condition), _beside(a, b), _beside(b, a))
 
 
 @select.adjoint(0)

@@ -347,7 +347,7 @@ MILLS = (
     5.432993867882331e-07, 2.9898008637744734e-09, -1.0114238974678885e-07, -1.902239602727693e-08,
     1.1317620050772997e-08, 4.392738584158461e-09, 2.1623725193175852e-10,
 )  # fmt: skip
-"""Coefficients in t = (x - 4) / (x + 4) of (1 + x) e**(x**2 / 2) P(-x) for x >= 0, to 1e-17.
+"""Coefficients in t = (x - 4) / (x + 4) of (1 + x) e**(x**2 / 2) P(-x) for x >= 0, within 2**-53.
 
 P is the normal distribution function; the variable is that of Shepherd and Laframboise, Mathematics
 of Computation 36 (1981) 249, the coefficients are interpolated at Chebyshev's points.
