@@ -78,7 +78,7 @@ template <class M> struct Gelu {
 template <class M> struct GeluTanh {
   using A = scalar<M>;
   GE_HD A twice_u(A x) const { return x * (A(1.59576912160573071175) + A(0.0713548162726002527) * x * x); }
-  GE_HD A forward(A x) const { return x * logistic<M>(twice_u(x)); }
+  GE_HD A forward(A x) const { return bounded_below(x) * logistic<M>(twice_u(x)); }
   GE_HD A partial(A x) const {
     const A z = twice_u(x), e = M::exp(-magnitude(z)), r = M::reciprocal(A(1) + e);
     const A slope = x * (A(1.59576912160573071175) + A(0.2140644488178007581) * x * x);
@@ -89,7 +89,7 @@ template <class M> struct GeluTanh {
 // y = x sigmoid(x); y' = s + x s (1 - s)
 template <class M> struct Silu {
   using A = scalar<M>;
-  GE_HD A forward(A x) const { return x * logistic<M>(x); }
+  GE_HD A forward(A x) const { return bounded_below(x) * logistic<M>(x); }
   GE_HD A partial(A x) const {
     const A e = M::exp(-magnitude(x)), r = M::reciprocal(A(1) + e);
     return (x < A(0) ? e * r : r) + (e == A(0) ? A(0) : x * e * r * r);
@@ -103,7 +103,7 @@ template <class M> struct Mish {
   static constexpr A linear = sizeof(A) == 4 ? A(20) : A(40);
   GE_HD A forward(A x) const {
     const A e = M::exp(x > linear ? linear : x), n = e * (e + A(2));
-    return x * (n * M::reciprocal(n + A(2)));
+    return bounded_below(x) * (n * M::reciprocal(n + A(2)));
   }
   GE_HD A partial(A x) const {
     const A e = M::exp(x > linear ? linear : x), n = e * (e + A(2)), r = M::reciprocal(n + A(2));
@@ -176,10 +176,13 @@ template <class M> struct Hardswish {
   }
 };
 
-// y = x / (1 + |x|); y' = 1 / (1 + |x|)^2
+// y = x / (1 + |x|), its limits at the infinities; y' = 1 / (1 + |x|)^2
 template <class M> struct Softsign {
   using A = scalar<M>;
-  GE_HD A forward(A x) const { return M::divide(x, A(1) + magnitude(x)); }
+  GE_HD A forward(A x) const {
+    const A t = x > A(1e30) ? A(1e30) : x < A(-1e30) ? A(-1e30) : x;
+    return M::divide(t, A(1) + magnitude(t));
+  }
   GE_HD A partial(A x) const {
     const A r = M::divide(A(1), A(1) + magnitude(x));
     return r * r;

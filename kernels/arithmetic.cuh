@@ -48,21 +48,26 @@ template <class M> struct Minimum {
 };
 
 // --- powers, lengths and angles --------------------------------------------------------------------------
-// a^b; b a^(b-1), 0 where b = 0; a^b log a, 0 where a = 0 and b >= 0
+// a^b; b a^(b-1), 0 where b = 0; a^b log a, 0 where a = 0 and b >= 0. A power that vanishes makes the
+// derivative vanish, also against an infinite factor.
 template <class M> struct Power {
   using A = scalar<M>;
   GE_HD A forward(A a, A b) const { return M::pow(a, b); }
-  GE_HD A partial_a(A a, A b) const { return b == A(0) ? A(0) : b * M::pow(a, b - A(1)); }
+  GE_HD A partial_a(A a, A b) const {
+    const A p = M::pow(a, b - A(1));
+    return b == A(0) || p == A(0) ? A(0) : b * p;
+  }
   GE_HD A partial_b(A a, A b) const {
-    return a == A(0) && b >= A(0) ? A(0) : M::pow(a, b) * M::log(a);
+    const A y = M::pow(a, b);
+    return y == A(0) || (a == A(0) && b >= A(0)) ? A(0) : y * M::log(a);
   }
 };
 // sqrt(a^2 + b^2); a/y and b/y, 0 at the origin
 template <class M> struct Hypot {
   using A = scalar<M>;
   GE_HD A forward(A a, A b) const { return M::hypot(a, b); }
-  GE_HD A partial_a(A a, A b) const { return a == A(0) ? A(0) : M::divide(a, M::hypot(a, b)); }
-  GE_HD A partial_b(A a, A b) const { return b == A(0) ? A(0) : M::divide(b, M::hypot(a, b)); }
+  GE_HD A partial_a(A a, A b) const { return a == A(0) && b == b ? A(0) : M::divide(a, M::hypot(a, b)); }
+  GE_HD A partial_b(A a, A b) const { return b == A(0) && a == a ? A(0) : M::divide(b, M::hypot(a, b)); }
 };
 // the angle of (b, a); b / (a^2 + b^2) and -a / (a^2 + b^2), divided twice so that no square overflows
 template <class M> struct Atan2 {
@@ -117,7 +122,8 @@ template <class M> struct Copysign {
   using A = scalar<M>;
   GE_HD A forward(A a, A b) const { return M::copysign(a, b); }
   GE_HD A partial_a(A a, A b) const {
-    return a == A(0) ? A(0) : M::copysign(a > A(0) ? A(1) : A(-1), a > A(0) ? b : -b);
+    if (a != a || a == A(0)) return a;
+    return M::copysign(a > A(0) ? A(1) : A(-1), a > A(0) ? b : -b);
   }
   GE_HD A partial_b(A, A) const { return A(0); }
 };

@@ -11,7 +11,7 @@ namespace ge {
 template <class M> struct Abs {
   using A = scalar<M>;
   GE_HD A forward(A x) const { return magnitude(x); }
-  GE_HD A partial(A x) const { return x > A(0) ? A(1) : x < A(0) ? A(-1) : A(0); }
+  GE_HD A partial(A x) const { return x > A(0) ? A(1) : x < A(0) ? A(-1) : x == A(0) ? A(0) : x; }
 };
 // y = -x
 template <class M> struct Negative {

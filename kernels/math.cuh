@@ -11,6 +11,9 @@ template <class M> using scalar = typename M::A;
 
 template <class A> GE_HD A largest(A a, A b) { return a > b ? a : b; }
 template <class A> GE_HD A magnitude(A x) { return x < A(0) ? -x : x; }
+template <class A> GE_HD A lowest() { return sizeof(A) == 4 ? A(-3.402823466e+38f) : A(-1.7976931348623157e308); }
+// A gate that has underflowed to zero times -inf shall be -0, its limit, and not NaN.
+template <class A> GE_HD A bounded_below(A x) { return x < lowest<A>() ? lowest<A>() : x; }
 template <> GE_HD float magnitude<float>(float x) { return fabsf(x); }
 template <> GE_HD double magnitude<double>(double x) { return fabs(x); }
 
@@ -106,7 +109,9 @@ template <class T> struct accurate : libm {
     return A(4) * e * r * r;
   }
   // standard normal: y = x Phi(x), and Phi(x) + x phi(x)
-  static GE_HD A gelu(A x) { return A(0.5) * x * libm::erfc(A(-0.70710678118654752440) * x); }
+  static GE_HD A gelu(A x) {
+    return A(0.5) * bounded_below(x) * libm::erfc(A(-0.70710678118654752440) * x);
+  }
   static GE_HD A gelu_slope(A x) {
     const A phi = A(0.39894228040143267794) * libm::exp(A(-0.5) * x * x);
     return A(0.5) * libm::erfc(A(-0.70710678118654752440) * x) + (phi == A(0) ? A(0) : x * phi);
@@ -199,7 +204,7 @@ struct fast : libm {
   static GE_HD float gelu(float x) {
     float e;
     const float tail = upper_tail(x, e);
-    return x * (x < 0.f ? tail : 1.f - tail);
+    return bounded_below(x) * (x < 0.f ? tail : 1.f - tail);
   }
   static GE_HD float gelu_slope(float x) {
     float e;

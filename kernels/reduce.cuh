@@ -48,8 +48,6 @@ template <class A> GE_D void row_sums_of_two(A& u, A& v, A (*slots)[2]) {
 // m is the largest value so far and s the sum of exp(x - m); joined without overflow for any m.
 template <class A> struct SoftmaxPair { A m, s; };
 
-template <class A> GE_D A lowest() { return sizeof(A) == 4 ? A(-3.402823466e+38f) : A(-1.7976931348623157e308); }
-
 // inf - inf, so that no header of constants is needed
 template <class A> GE_D A not_a_number() { const A huge = -lowest<A>() * A(2); return huge - huge; }
 

@@ -1,4 +1,5 @@
-"""What every CUDA functor should give: float64 NumPy for value and derivative, mpmath for the value.
+"""What every CUDA functor should give: float64 NumPy for value and derivative, mpmath for the
+value.
 
 The NumPy formulas are written from the definitions, not from the headers. The derivatives of the
 mpmath column are taken by mpmath itself, so they do not share a mistake with ours. Used by the
@@ -21,7 +22,7 @@ half = mpmath.mpf(1) / 2
 
 @dataclass(frozen=True)
 class Reference:
-    """One functor: NumPy value and derivative, mpmath value, parameters, kinks and limits in ulp."""
+    """One functor: NumPy value and derivative, mpmath value, parameters, kinks, ulp limits."""
 
     value: Callable[..., Any]
     slope: Callable[..., Any]
@@ -32,7 +33,7 @@ class Reference:
     flush: bool = False  # a derivative below the smallest normal number may come out as zero
 
 
-# --- pieces -----------------------------------------------------------------------------------------
+# --- pieces --------------------------------------------------------------------------------------
 
 
 def where(condition: Any, yes: Any, no: Any) -> Any:
@@ -76,7 +77,7 @@ def mish_slope(x: Any) -> Any:
 
 def mish(x: Any) -> Any:
     n = np.exp(np.minimum(x, 40.0)) * (np.exp(np.minimum(x, 40.0)) + 2)
-    return x * (n / (n + 2))
+    return gate(x, n / (n + 2))
 
 
 def sech2(x: Any) -> Any:
@@ -116,91 +117,123 @@ def mp_clip(x: Any, low: Any, high: Any) -> Any:
 LOG2E, LOG10E = 1 / np.log(2), 1 / np.log(10)
 SELU = (1.0507009873554804934193349852946, 1.6732632423543772848170429916717)
 
-# --- activations, in the order of kernels/activations.cuh -----------------------------------------------
+# --- activations, in the order of kernels/activations.cuh ----------------------------------------
 
 UNARY: dict[str, Reference] = {
     "Relu": Reference(
-        lambda x: where(np.isnan(x), x, np.maximum(x, 0)), lambda x: x > 0,
-        lambda x: max(x, 0), kinks=(0,)
+        lambda x: where(np.isnan(x), x, np.maximum(x, 0)),
+        lambda x: x > 0,
+        lambda x: max(x, 0),
+        kinks=(0,),
     ),
     "LeakyRelu": Reference(
-        lambda x, s: where(x > 0, x, s * x), lambda x, s: where(x > 0, 1, s),
-        lambda x, s: x if x > 0 else s * x, (0.01,), (0,)
+        lambda x, s: where(x > 0, x, s * x),
+        lambda x, s: where(x > 0, 1, s),
+        lambda x, s: x if x > 0 else s * x,
+        (0.01,),
+        (0,),
     ),
     "Relu6": Reference(
         lambda x: clip(x, 0, 6), lambda x: inside(x, 0, 6), lambda x: mp_clip(x, 0, 6), kinks=(0, 6)
     ),
     "Elu": Reference(
-        lambda x, a: where(x > 0, x, a * np.expm1(x)), lambda x, a: where(x > 0, 1, a * np.exp(x)),
-        lambda x, a: x if x > 0 else a * mpmath.expm1(x), (1.25,), (0,)
+        lambda x, a: where(x > 0, x, a * np.expm1(x)),
+        lambda x, a: where(x > 0, 1, a * np.exp(x)),
+        lambda x, a: x if x > 0 else a * mpmath.expm1(x),
+        (1.25,),
+        (0,),
     ),
     "Selu": Reference(
         lambda x: SELU[0] * where(x > 0, x, SELU[1] * np.expm1(x)),
         lambda x: SELU[0] * where(x > 0, 1, SELU[1] * np.exp(x)),
-        lambda x: mpmath.mpf("1.0507009873554804934193349852946")
-        * (x if x > 0 else mpmath.mpf("1.6732632423543772848170429916717") * mpmath.expm1(x)),
-        kinks=(0,)
+        lambda x: (
+            mpmath.mpf("1.0507009873554804934193349852946")
+            * (x if x > 0 else mpmath.mpf("1.6732632423543772848170429916717") * mpmath.expm1(x))
+        ),
+        kinks=(0,),
     ),
     "Celu": Reference(
-        lambda x, a: where(x > 0, x, a * np.expm1(x / a)), lambda x, a: where(x > 0, 1, np.exp(x / a)),
-        lambda x, a: x if x > 0 else a * mpmath.expm1(x / a), (1.5,), (0,)
+        lambda x, a: where(x > 0, x, a * np.expm1(x / a)),
+        lambda x, a: where(x > 0, 1, np.exp(x / a)),
+        lambda x, a: x if x > 0 else a * mpmath.expm1(x / a),
+        (1.5,),
+        (0,),
     ),
     "Gelu": Reference(
-        lambda x: x * special.ndtr(x), lambda x: special.ndtr(x) + gate(x, normal_pdf(x)),
-        lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2
+        lambda x: gate(x, special.ndtr(x)),
+        lambda x: special.ndtr(x) + gate(x, normal_pdf(x)),
+        lambda x: x * mpmath.erfc(-x / mpmath.sqrt(2)) / 2,
     ),
     "GeluTanh": Reference(
-        lambda x: x * sigmoid(twice_u(x)), gelu_tanh_slope,
-        lambda x: x * mp_sigmoid(2 * mpmath.sqrt(2 / mpmath.pi) * (x + mpmath.mpf("0.044715") * x**3))
+        lambda x: gate(x, sigmoid(twice_u(x))),
+        gelu_tanh_slope,
+        lambda x: (
+            x * mp_sigmoid(2 * mpmath.sqrt(2 / mpmath.pi) * (x + mpmath.mpf("0.044715") * x**3))
+        ),
     ),
     "Silu": Reference(
-        lambda x: x * sigmoid(x), lambda x: sigmoid(x) + gate(x, sigmoid_slope(x)),
-        lambda x: x * mp_sigmoid(x)
+        lambda x: gate(x, sigmoid(x)),
+        lambda x: sigmoid(x) + gate(x, sigmoid_slope(x)),
+        lambda x: x * mp_sigmoid(x),
     ),
     "Mish": Reference(mish, mish_slope, lambda x: x * mpmath.tanh(mp_softplus(x))),
     "Softplus": Reference(
         lambda x, b, t: where(b * x > t, x, np.logaddexp(0, b * x) / b),
         lambda x, b, t: where(b * x > t, 1, sigmoid(b * x)),
-        lambda x, b, t: x if b * x > t else mp_softplus(b * x) / b, (1.5, 20.0), (40 / 3,)
+        lambda x, b, t: x if b * x > t else mp_softplus(b * x) / b,
+        (1.5, 20.0),
+        (40 / 3,),
     ),
     "Sigmoid": Reference(sigmoid, sigmoid_slope, mp_sigmoid),
     "LogSigmoid": Reference(
         lambda x: -np.logaddexp(0, -x), lambda x: sigmoid(-x), lambda x: -mp_softplus(-x)
     ),
     "Tanh": Reference(np.tanh, sech2, mpmath.tanh),
-    "Hardtanh": Reference(
-        clip, inside, mp_clip, (-1.5, 2.0), (-1.5, 2.0)
-    ),
+    "Hardtanh": Reference(clip, inside, mp_clip, (-1.5, 2.0), (-1.5, 2.0)),
     "Hardsigmoid": Reference(
-        lambda x: clip(x + 3, 0, 6) / 6, lambda x: inside(x, -3, 3) / 6,
-        lambda x: mp_clip(x + 3, 0, 6) / 6, kinks=(-3, 3)
+        lambda x: clip(x + 3, 0, 6) / 6,
+        lambda x: inside(x, -3, 3) / 6,
+        lambda x: mp_clip(x + 3, 0, 6) / 6,
+        kinks=(-3, 3),
     ),
     "Hardswish": Reference(
         lambda x: where(x <= -3, 0, where(x >= 3, x, x * (x + 3) / 6)),
         lambda x: where(x <= -3, 0, where(x >= 3, 1, x / 3 + 0.5)),
-        lambda x: x * mp_clip(x + 3, 0, 6) / 6, kinks=(-3, 3)
+        lambda x: x * mp_clip(x + 3, 0, 6) / 6,
+        kinks=(-3, 3),
     ),
     "Softsign": Reference(
-        lambda x: x / (1 + np.abs(x)), lambda x: (1 + np.abs(x)) ** -2.0, lambda x: x / (1 + abs(x)),
-        kinks=(0,)
+        lambda x: where(np.isinf(x), np.sign(x), x / (1 + np.abs(x))),
+        lambda x: (1 + np.abs(x)) ** -2.0,
+        lambda x: x / (1 + abs(x)),
+        kinks=(0,),
     ),
     "Tanhshrink": Reference(tanhshrink, lambda x: np.tanh(x) ** 2, lambda x: x - mpmath.tanh(x)),
     "Softshrink": Reference(
-        lambda x, t: where(np.abs(x) <= t, 0, x - np.copysign(t, x)), lambda x, t: np.abs(x) > t,
-        lambda x, t: 0 if abs(x) <= t else x - t * mpmath.sign(x), (0.5,), (-0.5, 0.5)
+        lambda x, t: where(np.abs(x) <= t, 0, x - np.copysign(t, x)),
+        lambda x, t: np.abs(x) > t,
+        lambda x, t: 0 if abs(x) <= t else x - t * mpmath.sign(x),
+        (0.5,),
+        (-0.5, 0.5),
     ),
     "Hardshrink": Reference(
-        lambda x, t: where(np.abs(x) <= t, 0, x), lambda x, t: np.abs(x) > t,
-        lambda x, t: 0 if abs(x) <= t else x, (0.5,), (-0.5, 0.5)
+        lambda x, t: where(np.abs(x) <= t, 0, x),
+        lambda x, t: np.abs(x) > t,
+        lambda x, t: 0 if abs(x) <= t else x,
+        (0.5,),
+        (-0.5, 0.5),
     ),
     "Threshold": Reference(
-        lambda x, t, v: where(x <= t, v, x), lambda x, t, v: x > t,
-        lambda x, t, v: v if x <= t else x, (0.25, -7.0), (0.25,)
+        lambda x, t, v: where(x <= t, v, x),
+        lambda x, t, v: x > t,
+        lambda x, t, v: v if x <= t else x,
+        (0.25, -7.0),
+        (0.25,),
     ),
 }
 
 
-# --- elementary functions, in the order of kernels/elementary.cuh ----------------------------------------
+# --- elementary functions, in the order of kernels/elementary.cuh --------------------------------
 
 
 def step(value: Callable[[Any], Any], exact: Callable[[Any], Any]) -> Reference:
@@ -209,7 +242,7 @@ def step(value: Callable[[Any], Any], exact: Callable[[Any], Any]) -> Reference:
 
 
 UNARY |= {
-    "Abs": Reference(np.abs, lambda x: np.nan_to_num(np.sign(x)), abs, kinks=(0,)),
+    "Abs": Reference(np.abs, np.sign, abs, kinks=(0,)),
     "Negative": Reference(np.negative, lambda x: np.full_like(x, -1), lambda x: -x),
     "Positive": Reference(np.positive, np.ones_like, lambda x: x),
     "Sign": step(np.sign, mpmath.sign),
@@ -232,23 +265,19 @@ UNARY |= {
     "Sin": Reference(np.sin, np.cos, mpmath.sin),
     "Cos": Reference(np.cos, lambda x: -np.sin(x), mpmath.cos),
     "Tan": Reference(np.tan, lambda x: 1 + np.tan(x) ** 2, mpmath.tan),
-    "Asin": Reference(
-        np.arcsin, lambda x: 1 / np.sqrt((1 - x) * (1 + x)), mpmath.asin
-    ),
+    "Asin": Reference(np.arcsin, lambda x: 1 / np.sqrt((1 - x) * (1 + x)), mpmath.asin),
     "Acos": Reference(np.arccos, lambda x: -1 / np.sqrt((1 - x) * (1 + x)), mpmath.acos),
     "Atan": Reference(np.arctan, lambda x: 1 / (1 + x * x), mpmath.atan, flush=True),
     "Sinh": Reference(np.sinh, np.cosh, mpmath.sinh),
     "Cosh": Reference(np.cosh, np.sinh, mpmath.cosh),
     "Asinh": Reference(np.arcsinh, lambda x: 1 / np.hypot(1, x), mpmath.asinh),
-    "Acosh": Reference(
-        np.arccosh, lambda x: 1 / (np.sqrt(x - 1) * np.sqrt(x + 1)), mpmath.acosh
-    ),
+    "Acosh": Reference(np.arccosh, lambda x: 1 / (np.sqrt(x - 1) * np.sqrt(x + 1)), mpmath.acosh),
     "Atanh": Reference(np.arctanh, lambda x: 1 / ((1 - x) * (1 + x)), mpmath.atanh, flush=True),
     "Erf": Reference(special.erf, lambda x: 2 / np.sqrt(np.pi) * np.exp(-x * x), mpmath.erf),
     "Erfc": Reference(special.erfc, lambda x: -2 / np.sqrt(np.pi) * np.exp(-x * x), mpmath.erfc),
 }
 
-# --- arithmetic, in the order of kernels/arithmetic.cuh (and Prelu) --------------------------------------
+# --- arithmetic, in the order of kernels/arithmetic.cuh (and Prelu) ------------------------------
 
 
 @dataclass(frozen=True)
@@ -271,8 +300,9 @@ def remainder_slope(a: Any, b: Any) -> Any:
 
 BINARY: dict[str, Reference2] = {
     "Prelu": Reference2(
-        lambda x, w: where(x > 0, x, w * x), lambda x, w: where(x > 0, 1, w),
-        lambda x, w: where(x > 0, 0, x)
+        lambda x, w: where(x > 0, x, w * x),
+        lambda x, w: where(x > 0, 1, w),
+        lambda x, w: where(x > 0, 0, x),
     ),
     "Add": Reference2(np.add, full(1), full(1)),
     "Subtract": Reference2(np.subtract, full(1), full(-1)),
@@ -285,34 +315,42 @@ BINARY: dict[str, Reference2] = {
         np.minimum, lambda a, b: (a < b) + 0.5 * (a == b), lambda a, b: (b < a) + 0.5 * (a == b)
     ),
     "Power": Reference2(
-        np.power, lambda a, b: where(b == 0, 0, b * np.power(a, b - 1)),
-        lambda a, b: where((a == 0) & (b >= 0), 0, np.power(a, b) * np.log(a))
+        np.power,
+        lambda a, b: where((b == 0) | (np.power(a, b - 1) == 0), 0, b * np.power(a, b - 1)),
+        lambda a, b: where(
+            (np.power(a, b) == 0) | ((a == 0) & (b >= 0)), 0, np.power(a, b) * np.log(a)
+        ),
     ),
     "Hypot": Reference2(
-        np.hypot, lambda a, b: where(a == 0, 0, a / np.hypot(a, b)),
-        lambda a, b: where(b == 0, 0, b / np.hypot(a, b))
+        np.hypot,
+        lambda a, b: where(a == 0, 0, a / np.hypot(a, b)),
+        lambda a, b: where(b == 0, 0, b / np.hypot(a, b)),
     ),
     "Atan2": Reference2(
-        np.arctan2, lambda a, b: b / np.hypot(a, b) / np.hypot(a, b),
-        lambda a, b: -a / np.hypot(a, b) / np.hypot(a, b)
+        np.arctan2,
+        lambda a, b: b / np.hypot(a, b) / np.hypot(a, b),
+        lambda a, b: -a / np.hypot(a, b) / np.hypot(a, b),
     ),
     "Logaddexp": Reference2(
-        np.logaddexp, lambda a, b: where(a == b, 0.5, sigmoid(a - b)),
-        lambda a, b: where(a == b, 0.5, sigmoid(b - a))
+        np.logaddexp,
+        lambda a, b: where(a == b, 0.5, sigmoid(a - b)),
+        lambda a, b: where(a == b, 0.5, sigmoid(b - a)),
     ),
     "FloorDivide": Reference2(np.floor_divide, full(0), full(0)),
     "Remainder": Reference2(np.remainder, full(1), remainder_slope),
-    "Copysign": Reference2(
-        np.copysign, lambda a, b: np.sign(a) * np.copysign(1, b), full(0)
-    ),
+    "Copysign": Reference2(np.copysign, lambda a, b: np.sign(a) * np.copysign(1, b), full(0)),
 }
 
-# --- measuring ------------------------------------------------------------------------------------------
+# --- measuring -----------------------------------------------------------------------------------
 
 MANTISSA = {"float16": 10, "bfloat16": 7, "float32": 23, "float64": 52}
 SMALLEST = {"float16": -14, "bfloat16": -126, "float32": -126, "float64": -1022}
-LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38,
-           "float32": float(np.finfo(np.float32).max), "float64": float(np.finfo(np.float64).max)}
+LARGEST = {
+    "float16": 65504.0,
+    "bfloat16": 3.3895313892515355e38,
+    "float32": float(np.finfo(np.float32).max),
+    "float64": float(np.finfo(np.float64).max),
+}
 
 
 def spacing(reference: Any, dtype: str) -> Any:
@@ -333,7 +371,9 @@ def errors_in_ulp(got: Any, reference: Any, dtype: str) -> Any:
     reference = np.asarray(reference, np.float64)
     over = np.abs(reference) > LARGEST[dtype] * (1 - 2.0 ** -(MANTISSA[dtype] + 2))
     with np.errstate(all="ignore"):
-        error = np.abs(got - reference) / spacing(np.where(np.isfinite(reference), reference, 1.0), dtype)
+        error = np.abs(got - reference) / spacing(
+            np.where(np.isfinite(reference), reference, 1.0), dtype
+        )
     error = np.where(np.isnan(reference), np.where(np.isnan(got), 0.0, np.inf), error)
     same_side = np.sign(got) == np.sign(reference)
     near = same_side & (np.abs(got) >= LARGEST[dtype] * (1 - 2.0 ** -MANTISSA[dtype]))

@@ -1,8 +1,8 @@
 """Running launch code in the emulator under several orders of threads and blocks; holds no tests.
 
-`results(f)` runs `f(device)` once per order, asserts that every array it returns has the same bits each
-time (no race, deterministic), that the launch code asked only for kernels of the proven list, and gives
-the arrays of the last run.
+`results(f)` runs `f(device)` once per order, asserts that every array it returns has the same bits
+each time (no race, deterministic), that the launch code asked only for kernels of the proven list,
+and gives the arrays of the last run.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+
 from gradengine.cuda import emulator, instances, kernels
 
 REASON = emulator.missing()
@@ -56,7 +57,9 @@ def results(f: Callable[[emulator.EmulatorBackend], Any], orders: tuple[int, ...
     for run in runs[1:]:
         for first, other in zip(runs[0], run, strict=True):
             if first is not None:
-                assert first.tobytes() == other.tobytes(), "another order of threads, another result"
+                assert first.tobytes() == other.tobytes(), (
+                    "another order of threads, another result"
+                )
     unknown = set(chosen.calls[before:]) - set(_proven())
     assert not unknown, f"launched but never compiled by the proof: {sorted(unknown)}"
     return runs[-1][0] if len(runs[-1]) == 1 else tuple(runs[-1])

@@ -1,5 +1,6 @@
-"""The compiled kernels, without a GPU: NVRTC takes every instantiation for every architecture, and the
-machine code for sm_90 keeps its budgets: registers, spills, access widths, instructions per element.
+"""The compiled kernels, without a GPU: NVRTC takes every instantiation for every architecture, and
+the machine code for sm_90 keeps its budgets: registers, spills, access widths, instructions per
+element.
 
 Needs the NVRTC, CUDA header and nvdisasm wheels; skipped with the reason where one is missing.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
+
 from gradengine.cuda import emulator, instances, nvrtc, report, source
 
 
@@ -61,13 +63,17 @@ def test_every_kernel_and_functor_is_in_the_list() -> None:
     assert len(set(instances.every())) == len(instances.every())
 
 
-# --- budgets ------------------------------------------------------------------------------------------
+# --- budgets -------------------------------------------------------------------------------------
 
 SPILLS: dict[str, int] = {"softmax_vjp<true,true,2,double>": 32}
 """Kernels that may spill, and how many bytes; all in double."""
 
-STACK = {f"{stem}<{f},{t}>" for stem in ("map_forward", "map_vjp", "map_forward_strided", "map_vjp_strided")
-         for f in ("Sin", "Cos", "Tan") for t in ("f16", "bf16", "float", "double")}
+STACK = {
+    f"{stem}<{f},{t}>"
+    for stem in ("map_forward", "map_vjp", "map_forward_strided", "map_vjp_strided")
+    for f in ("Sin", "Cos", "Tan")
+    for t in ("f16", "bf16", "float", "double")
+}
 """Kernels with a stack: the reduction of huge angles keeps a table there."""
 
 # f32 kernels between 0.75 and 0.95 of the issue budget: accurate libm, rare branches counted as run
@@ -118,7 +124,7 @@ def test_two_vectors_are_in_flight() -> None:
 
 @needs_code
 def test_registers_leave_room_for_enough_threads() -> None:
-    """Elementwise kernels: half of the threads of a multiprocessor at least, 48 registers in float."""
+    """Elementwise kernels leave half of a multiprocessor's threads or more."""
     for row in measured(CODE).values():
         if row.name.startswith(("map", "bias_forward")):
             assert row.registers <= (64 if "double" in row.name else 52), row
@@ -130,11 +136,14 @@ def test_registers_leave_room_for_enough_threads() -> None:
 
 @needs_code
 def test_activations_keep_the_issue_budget() -> None:
-    """At most three quarters of what an H200 can issue while it moves the bytes; no call in 16 bits."""
+    """At most 3/4 of what an H200 can issue while it moves the bytes; no call in 16 bits."""
     checked = 0
     for row in measured(CODE).values():
         kernel, arguments = instances.parse(row.name)
-        if kernel not in ("map_forward", "map_vjp", "bias_forward", "bias_vjp") or "double" in arguments:
+        if (
+            kernel not in ("map_forward", "map_vjp", "bias_forward", "bias_vjp")
+            or "double" in arguments
+        ):
             continue
         if arguments[0] not in instances.activations():
             continue
@@ -165,7 +174,7 @@ def test_other_kernels_keep_the_issue_budget() -> None:
     assert checked > 80
 
 
-# --- the readers themselves -----------------------------------------------------------------------------
+# --- the readers themselves ----------------------------------------------------------------------
 
 
 def test_the_log_is_read() -> None:
@@ -183,13 +192,29 @@ def test_the_log_is_read() -> None:
 
 def test_loops_and_costs_are_read() -> None:
     """The innermost loop that moves vectors counts, per element; the scalar tail does not."""
-    code = ["MOV R1, c[0x0]", ".L_x_1:", "LDG.E.128.CONSTANT R4, [R2]", ".L_x_2:", "IADD3 R1, R1, 1",
-            "@P0 BRA `(.L_x_2)", "FMUL R4, R4, R5", "STG.E.128 [R2], R4", "@P1 BRA `(.L_x_1)",
-            ".L_x_3:", "LDG.E R4, [R2]", "STG.E [R2], R4", "@P1 BRA `(.L_x_3)", "EXIT"]
+    code = [
+        "MOV R1, c[0x0]",
+        ".L_x_1:",
+        "LDG.E.128.CONSTANT R4, [R2]",
+        ".L_x_2:",
+        "IADD3 R1, R1, 1",
+        "@P0 BRA `(.L_x_2)",
+        "FMUL R4, R4, R5",
+        "STG.E.128 [R2], R4",
+        "@P1 BRA `(.L_x_1)",
+        ".L_x_3:",
+        "LDG.E R4, [R2]",
+        "STG.E [R2], R4",
+        "@P1 BRA `(.L_x_3)",
+        "EXIT",
+    ]
     (body,) = report.loops(code)
     assert len(body) == 6
     assert report.summary("map_forward<Relu,float>", code) == {
-        "load": 128, "store": 128, "calls": 0, "instructions": 1.5,
+        "load": 128,
+        "store": 128,
+        "calls": 0,
+        "instructions": 1.5,
     }
 
 
@@ -198,8 +223,10 @@ def test_a_spilling_kernel_would_be_seen() -> None:
     """A planted kernel with more live values than registers shows spills; one with calls, calls."""
     text = (
         'extern "C" __global__ void __launch_bounds__(1024, 2) spill(float* x) {\n'
-        "float v[90];\n#pragma unroll\nfor (int i = 0; i < 90; ++i) v[i] = x[i * 7 + threadIdx.x];\n"
-        "__syncthreads();\n#pragma unroll\nfor (int i = 0; i < 90; ++i) x[i * threadIdx.x] = v[89 - i] * v[i];\n}\n"
+        "float v[90];\n#pragma unroll\n"
+        "for (int i = 0; i < 90; ++i) v[i] = x[i * 7 + threadIdx.x];\n"
+        "__syncthreads();\n#pragma unroll\n"
+        "for (int i = 0; i < 90; ++i) x[i * threadIdx.x] = v[89 - i] * v[i];\n}\n"
     )
     result = nvrtc.compile_cubin(text, ["spill"], CODE, ("--ptxas-options=-v",))
     assert report.parse_log(result.log)["spill"][1] > 0

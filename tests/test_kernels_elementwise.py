@@ -1,4 +1,5 @@
-"""Whole elementwise kernels in the emulator: every boundary of size, any strides, any broadcast, against
+"""Whole elementwise kernels in the emulator: every boundary of size, any strides, any broadcast,
+against
 float64 NumPy and bit-identical under several orders of threads and blocks."""
 
 from __future__ import annotations
@@ -7,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradengine.cuda import columns, emulator, launch, shapes
-from gradengine.errors import DTypeError, ShapeError
 from kernel_reference import BINARY, UNARY
 from kernel_run import DTYPES, EPSILON, close, device, draw, needs_emulator, results, wide
 from numpy.lib.stride_tricks import as_strided
+
+from gradengine.cuda import columns, emulator, launch, shapes
+from gradengine.errors import DTypeError, ShapeError
 
 pytestmark = needs_emulator
 
@@ -29,7 +31,7 @@ def expected(name: str, x: Any, parameters: tuple[float, ...] = ()) -> tuple[Any
         return r.value(wide(x), *parameters), r.slope(wide(x), *parameters) + 0.0
 
 
-# --- one operand ------------------------------------------------------------------------------------
+# --- one operand ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -102,7 +104,7 @@ def test_zero_cotangent_meets_a_singular_derivative() -> None:
     assert dx.tolist() == [0, np.inf, 0]
 
 
-# --- two operands -------------------------------------------------------------------------------------
+# --- two operands --------------------------------------------------------------------------------
 
 PAIRS: dict[str, tuple[Any, Any]] = {
     "equal": ((5, 7), (5, 7)),
@@ -142,7 +144,8 @@ def test_broadcasting(pair: str, dtype: str) -> None:
     close(db, g64 * r.slope_b(a64, b64), dtype)
     for got, parts, operand in ((summed_a, da, a), (summed_b, db, b)):
         axes = tuple(range(parts.ndim - operand.ndim)) + tuple(
-            i for i in range(parts.ndim)
+            i
+            for i in range(parts.ndim)
             if i >= parts.ndim - operand.ndim and operand.shape[i - parts.ndim + operand.ndim] == 1
         )
         want = wide(parts).sum(axis=axes).reshape(operand.shape)
@@ -176,7 +179,7 @@ def test_strided_operands() -> None:
     close(db, g[::-1] * a.T, "float32")
 
 
-# --- bias -----------------------------------------------------------------------------------------------
+# --- bias ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -198,16 +201,25 @@ def test_bias(shape: tuple[int, ...], dtype: str) -> None:
     close(db, want, dtype, 8, scale=np.sqrt(rows) + 1)
 
 
-# --- sums -------------------------------------------------------------------------------------------------
+# --- sums ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("shape", "target"),
     [
-        ((700, 24), (24,)), ((700, 5), (5,)), ((3, 700), (3, 1)), ((1, 40000), (1, 1)),
-        ((2, 9, 40), (2, 1, 40)), ((2, 9, 7), (2, 1, 7)), ((3, 4, 5, 6), (4, 1, 6)),
-        ((5, 6, 7), (1, 6, 1)), ((9, 3), ()), ((0, 4), (4,)), ((4, 0), (4, 1)), ((64,), (64,)),
+        ((700, 24), (24,)),
+        ((700, 5), (5,)),
+        ((3, 700), (3, 1)),
+        ((1, 40000), (1, 1)),
+        ((2, 9, 40), (2, 1, 40)),
+        ((2, 9, 7), (2, 1, 7)),
+        ((3, 4, 5, 6), (4, 1, 6)),
+        ((5, 6, 7), (1, 6, 1)),
+        ((9, 3), ()),
+        ((0, 4), (4,)),
+        ((4, 0), (4, 1)),
+        ((64,), (64,)),
     ],
 )
 def test_sum_to(shape: tuple[int, ...], target: tuple[int, ...], dtype: str) -> None:
@@ -233,7 +245,7 @@ def test_square_sums(dtype: str) -> None:
         close(got, np.array([(wide(g) ** 2).sum()]), wanted, 4)
 
 
-# --- refusals ---------------------------------------------------------------------------------------------
+# --- refusals ------------------------------------------------------------------------------------
 
 
 def test_wrong_arguments() -> None:
@@ -253,7 +265,7 @@ def test_wrong_arguments() -> None:
 
 
 def test_fast_division_is_exact() -> None:
-    """The host's multipliers against Python's division, at every power of two and its neighbours."""
+    """The host's multipliers against Python's division, around every power of two."""
     rng = np.random.default_rng(0)
     numbers = [0, 1, 2**31 - 1, *rng.integers(0, 2**31, 50).tolist()]
     divisors = {d for k in range(31) for d in (2**k - 1, 2**k, 2**k + 1) if 0 < d < 2**31}

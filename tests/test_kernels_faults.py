@@ -1,4 +1,4 @@
-"""The emulator is itself tested: each planted fault must be caught, and the sound kernel beside it pass."""
+"""The emulator is itself tested: each planted fault is caught, and the sound kernel beside it passes.
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kernel_run import needs_emulator
+
 from gradengine.cuda import emulator, kernels
 from gradengine.errors import MissingDependencyError
-from kernel_run import needs_emulator
 
 pytestmark = needs_emulator
 
@@ -87,7 +88,7 @@ def start(
         kernels.launch(name, (grid, 1, 1), (block, 1, 1), values)
 
 
-# --- races --------------------------------------------------------------------------------------------
+# --- races ---------------------------------------------------------------------------------------
 
 
 def test_missing_barrier(device: emulator.EmulatorBackend) -> None:
@@ -128,12 +129,14 @@ def test_race_between_blocks(device: emulator.EmulatorBackend) -> None:
         assert guard == 0 or seen == {0.0}
 
 
-# --- divergence -----------------------------------------------------------------------------------------
+# --- divergence ----------------------------------------------------------------------------------
 
 
 def test_divergent_barrier(device: emulator.EmulatorBackend) -> None:
     start(device, "some_meet", 1, 64, 1)
-    with pytest.raises(emulator.EmulatedFault, match="divergent barrier: 16 threads at __sync.*48 exited"):
+    with pytest.raises(
+        emulator.EmulatedFault, match=r"divergent barrier: 16 threads at __sync.*48 exited"
+    ):
         start(device, "some_meet", 1, 64, 0)
 
 
@@ -159,7 +162,7 @@ def test_shuffle_from_a_lane_that_left(device: emulator.EmulatorBackend) -> None
         start(device, "left_early", 1, 32, y, 0)
 
 
-# --- memory ---------------------------------------------------------------------------------------------
+# --- memory --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -169,7 +172,9 @@ def test_out_of_bounds(device: emulator.EmulatorBackend, order: int) -> None:
     y = device.empty((64,), np.float32)
     start(device, "read_beyond", 2, 32, x, y, 64, 0, order=order)
     np.testing.assert_array_equal(x, y)
-    with pytest.raises(emulator.EmulatedFault, match=r"read_beyond: out-of-bounds .*block \(1, 0, 0\), thread \(31"):
+    with pytest.raises(
+        emulator.EmulatedFault, match=r"read_beyond: out-of-bounds .*block \(1, 0, 0\), thread \(31"
+    ):
         start(device, "read_beyond", 2, 32, x, y, 64, 1, order=order)
     with pytest.raises(emulator.EmulatedFault, match="write_beyond: out-of-bounds"):
         start(device, "write_beyond", 2, 32, y, 64, 1, order=order)
@@ -198,11 +203,15 @@ def test_what_is_not_written_is_nan(device: emulator.EmulatorBackend) -> None:
     assert np.isnan(y).tolist() == [False] * 31 + [True]
 
 
-# --- the launch itself --------------------------------------------------------------------------------------
+# --- the launch itself ---------------------------------------------------------------------------
 
 
 def test_impossible_launches(device: emulator.EmulatorBackend) -> None:
-    for grid, block in (((0, 1, 1), (1, 1, 1)), ((1, 1, 1), (2048, 1, 1)), ((1, 70000, 1), (1, 1, 1))):
+    for grid, block in (
+        ((0, 1, 1), (1, 1, 1)),
+        ((1, 1, 1), (2048, 1, 1)),
+        ((1, 70000, 1), (1, 1, 1)),
+    ):
         with kernels.using(device), pytest.raises(emulator.EmulatedFault, match="no GPU starts"):
             kernels.launch("some_meet", grid, block, [np.int32(1)])
     with kernels.using(device), pytest.raises(emulator.EmulatedFault, match="shared memory"):

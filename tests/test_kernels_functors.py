@@ -1,6 +1,6 @@
 """Every CUDA functor, run as host code, against float64 NumPy and mpmath: four dtypes, value and
-derivative, special values; exhaustively for the 16-bit types, whose hardware approximations are moved
-by their documented worst error in both directions. Mutated functors must fail.
+derivative, special values; exhaustively for the 16-bit types, whose hardware approximations are
+moved by their documented worst error in both directions. Mutated functors must fail.
 
 Needs g++ and the CUDA headers (pip wheels); skipped with the reason where they are missing.
 """
@@ -19,6 +19,8 @@ import ml_dtypes
 import mpmath
 import numpy as np
 import pytest
+
+from gradengine import tensor
 from gradengine.cuda import emulator, source
 
 REASON = emulator.missing()
@@ -34,7 +36,8 @@ LOOP = """
 extern "C" void {name}_{c}(const {c}* a, const {c}* b, {c}* y, {c}* da, {c}* db, long long n,
                            const accumulate<{c}>* parameters) {{
   {name}<math<{c}>> op;
-  if (sizeof op > 1 || {count}) std::memcpy(static_cast<void*>(&op), parameters, {count} * sizeof(accumulate<{c}>));
+  const size_t size = {count} * sizeof(accumulate<{c}>);
+  if (size) std::memcpy(static_cast<void*>(&op), parameters, size);
   for (long long i = 0; i < n; ++i) {{
 {body}  }}
 }}
@@ -50,7 +53,7 @@ TWO = """    y[i] = store<{c}>(op.forward(load(a[i]), load(b[i])));
 
 def program(c_types: tuple[str, ...], headers: str | None = None) -> str:
     """C++ that loops every functor over arrays, from the headers (or a mutated text of them)."""
-    text = source.inlined("map.cu").split("#line 1 \"layout.cuh\"")[0] if headers is None else headers
+    text = source.inlined("map.cu").split('#line 1 "layout.cuh"')[0] if headers is None else headers
     parts = [text, "using namespace ge;\n"]
     for c in c_types:
         for name, f in FUNCTORS.items():
@@ -77,7 +80,12 @@ def built() -> None:
 
 
 def call(
-    lib: ctypes.CDLL, name: str, dtype: str, a: Any, b: Any = None, parameters: tuple[float, ...] = ()
+    lib: ctypes.CDLL,
+    name: str,
+    dtype: str,
+    a: Any,
+    b: Any = None,
+    parameters: tuple[float, ...] = (),
 ) -> list[Any]:
     """[value, slope] or [value, slope_a, slope_b] of a functor over arrays."""
     a = np.ascontiguousarray(a, DTYPES[dtype])
@@ -96,7 +104,7 @@ def widened(x: Any) -> Any:
         return x.astype(np.float64)
 
 
-# --- inputs -------------------------------------------------------------------------------------------
+# --- inputs --------------------------------------------------------------------------------------
 
 
 def specials(dtype: str) -> list[float]:
@@ -138,10 +146,16 @@ def allowed(dtype: str, limit: float, condition: Any, reference: Any, x: Any, fl
     float32 flushes to zero (a factor below 2^-126) is given up there, and elsewhere where `flush`.
     """
     with np.errstate(all="ignore"):
-        lost = np.minimum(4 + 4 * np.abs(x) + np.abs(np.nan_to_num(x)) ** 3, 1e3) * 2.0 ** max(-126, ref.SMALLEST[dtype])
+        lost = np.minimum(4 + 4 * np.abs(x) + np.abs(np.nan_to_num(x)) ** 3, 1e3) * 2.0 ** max(
+            -126, ref.SMALLEST[dtype]
+        )
         lost = np.where(np.abs(reference) < lost, lost / ref.spacing(reference, dtype), 0)
     if DTYPES[dtype].itemsize == 2:
-        return 2.0 + condition * 2.0 ** (ref.MANTISSA[dtype] - 20) + (lost if dtype == "bfloat16" else 0)
+        return (
+            2.0
+            + condition * 2.0 ** (ref.MANTISSA[dtype] - 20)
+            + (lost if dtype == "bfloat16" else 0)
+        )
     return limit * (1 + np.minimum(condition, 1e300)) + (lost if flush else 0)
 
 
@@ -152,12 +166,13 @@ def check(got: Any, reference: Any, dtype: str, tolerance: Any, x: Any, what: st
     worst = int(np.argmax(excess))
     assert excess[worst] == 0, (
         f"{what} {dtype}: at {x[worst]!r} got {got[worst]!r}, want {reference[worst]!r}: "
-        f"{error[worst]:.3g} ulp, {tolerance[worst]:.3g} allowed; {int((excess > 0).sum())} such points"
+        f"{error[worst]:.3g} ulp, {tolerance[worst]:.3g} allowed; "
+        f"{int((excess > 0).sum())} such points"
     )
     return float(error[np.isfinite(error)].max(initial=0.0))
 
 
-# --- the tests ------------------------------------------------------------------------------------------
+# --- the tests -----------------------------------------------------------------------------------
 
 
 def at_kink(r: ref.Reference, x: Any, dtype: str) -> Any:
@@ -220,11 +235,16 @@ def test_unary_against_mpmath(name: str) -> None:
             value = f(v)
             slope = mpmath.mpf(0) if steps else mpmath.diff(f, v, h=h * mpmath.mpf(10) ** -100)
             bend = abs(v * mpmath.diff(f, v, 2, h=h * mpmath.mpf(10) ** -80)) if not steps else 0
-            for got, want, by, limit in ((y[i], value, abs(v * slope), r.ulp[0]), (d[i], slope, bend, r.ulp[1])):
+            for got, want, by, limit in (
+                (y[i], value, abs(v * slope), r.ulp[0]),
+                (d[i], slope, bend, r.ulp[1]),
+            ):
                 unit = ref.spacing(np.array(float(want)), "float64")
                 tolerance = limit * (float(unit) + float(by) * 2.0**-52)
                 error = abs(mpmath.mpf(float(got)) - want)
-                assert error <= tolerance, f"{name} at {point!r}: {got!r}, want {mpmath.nstr(want, 20)}"
+                assert error <= tolerance, (
+                    f"{name} at {point!r}: {got!r}, want {mpmath.nstr(want, 20)}"
+                )
 
 
 @pytest.mark.parametrize("dtype", C_TYPES)
@@ -233,7 +253,9 @@ def test_binary_against_float64(name: str, dtype: str) -> None:
     """Value and both derivatives of each functor of two operands, every pair of special values."""
     r = ref.BINARY[name]
     rng = np.random.default_rng(3)
-    corner = np.array([v for v in specials(dtype) if abs(v) in (0.0, 0.5, 1.0, 3.0, np.inf) or v != v])
+    corner = np.array(
+        [v for v in specials(dtype) if abs(v) in (0.0, 0.5, 1.0, 3.0, np.inf) or v != v]
+    )
     left, right = (m.ravel() for m in np.meshgrid(corner, corner))
     scale = 20 if name != "Power" else 3
     some = rng.uniform(-scale, scale, (2, 4000))
@@ -259,7 +281,9 @@ def test_binary_against_float64(name: str, dtype: str) -> None:
                     for s, t in ((1e-5, 0), (0, 1e-5))
                 ]
             step = name in ("FloorDivide", "Remainder") or near.sum() == 0
-            condition = np.zeros(want.shape) if step else sum(np.where(np.isfinite(c), c, 0) for c in bend)
+            condition = (
+                np.zeros(want.shape) if step else sum(np.where(np.isfinite(c), c, 0) for c in bend)
+            )
             if np.isnan(want).any() and name in ("Maximum", "Minimum", "Copysign", "Logaddexp"):
                 mask = ~(np.isnan(a64) | np.isnan(b64))
             else:
@@ -271,13 +295,68 @@ def test_binary_against_float64(name: str, dtype: str) -> None:
             check(out[mask], want[mask], dtype, tolerance[mask], kept, f"{name}")
 
 
-# --- the tests can fail -----------------------------------------------------------------------------------
+# --- rows of the registry ------------------------------------------------------------------------
+
+
+def rows() -> dict[str, Any]:
+    """The rows that name a kernel, by functor."""
+    from gradengine.op import registry
+
+    return {op.kernel: op for op in registry.values() if op.kernel}
+
+
+# (functor, what): where the row's NumPy formula gives NaN and the functor the limit
+NARROWER = {("Prelu", "infinite weight")}
+
+
+@pytest.mark.parametrize("name", FUNCTORS)
+def test_rows_and_functors_agree(name: str) -> None:
+    """Value and derivatives of the row on NumPy and of its functor, at special values too."""
+    op = rows()[name]
+    f = FUNCTORS[name]
+    assert set(f.parameters) == set(op.names), "the functor's members are the row's parameters"
+    parameters = tuple(float(op.defaults.get(p, 0.25)) for p in f.parameters)
+    x = np.array([v for v in specials("float64") if abs(v) >= 0.5 or v in (0.0,) or v != v])
+    x = np.concatenate([x, np.linspace(-5, 5, 24)])
+    if f.arity == 1:
+        operands = [x]
+    else:
+        operands = [m.ravel() for m in np.meshgrid(x, x)]
+        if (name, "infinite weight") in NARROWER:
+            operands = [v[np.isfinite(operands[1])] for v in operands]
+    got = call(library("float64"), name, "float64", *operands, parameters=parameters)
+    with np.errstate(all="ignore"):
+        tensors = [tensor(v.copy(), requires_grad=True) for v in operands]
+        y = op.function(*tensors, **dict(zip(f.parameters, parameters, strict=True)))
+        wanted = [y.numpy() if not y.requires_grad else y.detach().numpy()]
+        if op.differentiable and y.requires_grad:
+            y.backward(tensor(np.ones_like(wanted[0])))
+            wanted += [
+                np.zeros_like(v) if t.grad is None else t.grad.numpy()
+                for t, v in zip(tensors, operands, strict=True)
+            ]
+        for a, b in zip(got, wanted, strict=False):
+            same = (
+                (a == b)
+                | (np.isnan(a) & np.isnan(b))
+                | (np.abs(a - b) <= 1e-12 * np.abs(b) + 1e-300)
+            )
+            wrong = [
+                (*(float(v[i]) for v in operands), float(a[i]), float(b[i]))
+                for i in np.flatnonzero(~same)
+            ]
+            assert not wrong, f"{name}: operands, functor, row: {wrong[:5]} and {len(wrong)} in all"
+
+
+# --- the tests can fail --------------------------------------------------------------------------
 
 
 def mutated() -> str:
-    """The headers with every value and every derivative moved by one part in a hundred, plus 0.0173."""
+    """The headers with every value and derivative moved by a hundredth, plus 0.0173."""
     text = source.inlined("map.cu").split('#line 1 "layout.cuh"')[0]
-    pieces = re.split(r"(?m)^(template <class M> struct \w+ \{$.*?^\};)", text, flags=re.DOTALL | re.MULTILINE)
+    pieces = re.split(
+        r"(?m)^(template <class M> struct \w+ \{$.*?^\};)", text, flags=re.DOTALL | re.MULTILINE
+    )
     pattern = re.compile(r"GE_HD A (forward|partial|partial_a|partial_b)\(")
     wrapped: list[str] = []
     for piece in pieces:

@@ -1,4 +1,5 @@
-"""The loader: where the sources are found, how they are inlined, cached and complained about; the command
+"""The loader: where the sources are found, how they are inlined, cached and complained about; the
+command
 line; and the tie between rows of the registry and functors of the headers."""
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradengine.cuda import cli, emulator, instances, kernels, nvrtc, report, source
-from gradengine.errors import MissingDependencyError
 from test_kernels_compiled import needs_code, needs_nvrtc
 
-# --- finding --------------------------------------------------------------------------------------------
+from gradengine.cuda import cli, emulator, instances, kernels, nvrtc, report, source
+from gradengine.errors import MissingDependencyError
+
+# --- finding -------------------------------------------------------------------------------------
 
 
 def plant(folder: Path, *files: str) -> Path:
@@ -29,7 +31,7 @@ def plant(folder: Path, *files: str) -> Path:
 
 
 def test_wheel_comes_before_checkout(tmp_path: Path) -> None:
-    """<package>/kernels, then <package>/../kernels; a folder without the sentinel is someone else's."""
+    """<package>/kernels, then <package>/../kernels; one without the sentinel is not ours."""
     package = tmp_path / "gradengine"
     checkout = plant(tmp_path / "kernels", "common.cuh")
     assert source.folder(package) == checkout
@@ -54,13 +56,15 @@ def test_folder_holds_cuda_only() -> None:
     assert names == {".cu", ".cuh"}
 
 
-# --- inlining ---------------------------------------------------------------------------------------------
+# --- inlining ------------------------------------------------------------------------------------
 
 
 def test_includes_are_inlined_once(tmp_path: Path) -> None:
-    (tmp_path / "a.cuh").write_text('#pragma once\nint a;\n')
+    (tmp_path / "a.cuh").write_text("#pragma once\nint a;\n")
     (tmp_path / "b.cuh").write_text('#pragma once\n#include "a.cuh"\nint b;\n')
-    (tmp_path / "u.cu").write_text('#include "b.cuh"\n#include "a.cuh"\n#include <cuda_fp16.h>\nint u;\n')
+    (tmp_path / "u.cu").write_text(
+        '#include "b.cuh"\n#include "a.cuh"\n#include <cuda_fp16.h>\nint u;\n'
+    )
     text = source.inlined("u.cu", tmp_path)
     assert text.count("int a;") == 1
     assert '"a.cuh"\n' in text  # named by #line
@@ -92,14 +96,14 @@ def test_every_unit_defines_kernels() -> None:
     assert set(source.kernels().values()) == set(source.units())
 
 
-# --- compiling and the cache --------------------------------------------------------------------------------
+# --- compiling and the cache ---------------------------------------------------------------------
 
 NAME = "map_forward<Relu,float>"
 
 
 @needs_nvrtc
 def test_cache_is_used_and_distrusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second time nothing is compiled; a damaged file is; another arch or source is another key."""
+    """The second time nothing is compiled; damage is noticed; arch and source are in the key."""
     calls: list[str] = []
     real = nvrtc.compile_cubin
 
@@ -142,7 +146,9 @@ def test_compile_error_shows_our_line(tmp_path: Path, monkeypatch: pytest.Monkey
     broken = tmp_path / "kernels"
     shutil.copytree(source.folder(), broken)
     header = broken / "activations.cuh"
-    text = header.read_text().replace("return x <= A(0) ? A(0) : x;", "return x <= A(0) ? zero : x;")
+    text = header.read_text().replace(
+        "return x <= A(0) ? A(0) : x;", "return x <= A(0) ? zero : x;"
+    )
     header.write_text(text)
     number = next(i for i, line in enumerate(text.splitlines(), 1) if "? zero" in line)
     monkeypatch.setattr(source, "folder", lambda: broken)
@@ -201,7 +207,7 @@ def test_warmup_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert recorder.asked == [NAME, "dropout<float>"]
 
 
-# --- arguments ----------------------------------------------------------------------------------------------
+# --- arguments -----------------------------------------------------------------------------------
 
 
 def test_arguments_are_packed_by_value() -> None:
@@ -231,7 +237,7 @@ def test_cupy_is_not_imported() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-# --- the command line -----------------------------------------------------------------------------------------
+# --- the command line ----------------------------------------------------------------------------
 
 
 def command(*words: str) -> int:
@@ -273,7 +279,7 @@ def test_command_reports_a_wrong_architecture(capsys: pytest.CaptureFixture[str]
     assert "sm_1" in capsys.readouterr().err
 
 
-# --- rows and functors ------------------------------------------------------------------------------------------
+# --- rows and functors ---------------------------------------------------------------------------
 
 
 def test_rows_and_functors_match_one_to_one() -> None:
@@ -292,11 +298,34 @@ def test_rows_and_functors_match_one_to_one() -> None:
 
 
 def test_activations_stand_in_the_rows_order() -> None:
-    """kernels/activations.cuh and gradengine/ops/activations.py list the same things in one order."""
-    rows = (
-        "relu leaky_relu prelu relu6 elu selu celu gelu gelu_tanh silu mish softplus sigmoid log_sigmoid "
-        "tanh hardtanh hardsigmoid hardswish softsign tanhshrink softshrink hardshrink threshold"
-    ).split()
+    """kernels/activations.cuh lists what gradengine/ops/activations.py lists, in one order."""
+    rows = [
+        *(
+            "relu",
+            "leaky_relu",
+            "prelu",
+            "relu6",
+            "elu",
+            "selu",
+            "celu",
+            "gelu",
+            "gelu_tanh",
+            "silu",
+            "mish",
+            "softplus",
+            "sigmoid",
+            "log_sigmoid",
+            "tanh",
+            "hardtanh",
+            "hardsigmoid",
+            "hardswish",
+            "softsign",
+            "tanhshrink",
+            "softshrink",
+            "hardshrink",
+            "threshold",
+        ),
+    ]
     names = [f.name for f in source.functors().values() if f.header == "activations.cuh"]
     assert names == ["".join(word.capitalize() for word in row.split("_")) for row in rows]
 

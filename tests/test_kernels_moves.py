@@ -1,5 +1,7 @@
-"""Whole kernels that move, draw or update, in the emulator: conversion, copies, gather and scatter-add,
-dropout, optimiser steps, norm and clipping; against float64 NumPy, bit-identical under several orders."""
+"""Whole kernels that move, draw or update, in the emulator: conversion, copies, gather and
+scatter-add,
+dropout, optimiser steps, norm and clipping; against float64 NumPy, bit-identical under several
+orders."""
 
 from __future__ import annotations
 
@@ -8,17 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kernel_run import DTYPES, close, device, draw, needs_emulator, results, wide
+
 from gradengine import philox
 from gradengine.cuda import emulator, kernels, moves, source, steps
 from gradengine.errors import DTypeError, ShapeError
-from kernel_run import DTYPES, close, device, draw, needs_emulator, results, wide
 
 pytestmark = needs_emulator
 
 SIZES = (0, 1, 3, 4, 7, 8, 9, 255, 2048, 2049, 6151)
 
 
-# --- conversion and copies ----------------------------------------------------------------------------
+# --- conversion and copies -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("target", DTYPES)
@@ -72,7 +75,7 @@ def test_long_copies_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(got, x[:, ::-1, ::-1])
 
 
-# --- rows by index --------------------------------------------------------------------------------------
+# --- rows by index -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -122,7 +125,7 @@ def test_indices_out_of_range_touch_nothing() -> None:
         np.testing.assert_array_equal(out[:, 0], [1, 0, 0, 1])
 
 
-# --- random numbers -------------------------------------------------------------------------------------
+# --- random numbers ------------------------------------------------------------------------------
 
 
 def test_philox_known_answers() -> None:
@@ -139,7 +142,12 @@ def test_philox_known_answers() -> None:
     for counter, offset, seed, answer in (
         (0, 0, 0, "6627e8d5 e169c58d bc57ac4c 9b00dbd8"),
         (2**64 - 1, 2**64 - 1, 2**64 - 1, "408f276d 41c83b0e a20bc7c6 6d5451fd"),
-        (0x85A308D3243F6A88, 0x0370734413198A2E, 0x299F31D0A4093822, "d16cfe09 94fdcceb 5001e420 24126ea1"),
+        (
+            0x85A308D3243F6A88,
+            0x0370734413198A2E,
+            0x299F31D0A4093822,
+            "d16cfe09 94fdcceb 5001e420 24126ea1",
+        ),
     ):
         lib.words(*map(ctypes.c_ulonglong, (counter, offset, seed)), out)
         assert " ".join(f"{w:08x}" for w in out) == answer
@@ -177,7 +185,7 @@ def test_dropout_of_everything_and_nothing() -> None:
     assert not everything.any()
 
 
-# --- optimiser steps ------------------------------------------------------------------------------------
+# --- optimiser steps -----------------------------------------------------------------------------
 
 
 def buffers(dtype: str, size: int) -> tuple[Any, Any, Any, Any]:
@@ -197,7 +205,7 @@ def test_adam(dtype: str, decoupled: bool) -> None:
 
         def work(d: emulator.EmulatorBackend, given: Any = (p, g, m, v, master)) -> Any:
             a, b, c, e, w = (x if x is None else d.array(x) for x in given)
-            factor = d.array(np.array([0.5], state))
+            factor = d.array(np.array([0.5], c.dtype))
             numbers = {"lr": 0.01, "weight_decay": 0.1, "step": 3, "decoupled": decoupled}
             steps.adam_step(a, b, c, e, w, scale=factor, **numbers)
             return a, c, e, w
@@ -222,13 +230,13 @@ def test_sgd(dtype: str, kind: str) -> None:
     for size in SIZES:
         p, g, b, _ = buffers(dtype, size)
         state = "float64" if dtype == "float64" else "float32"
-        momentum = 0.0 if kind == "plain" else 0.9
 
         def work(d: emulator.EmulatorBackend, given: Any = (p, g, b)) -> Any:
             a, up, buffer = map(d.array, given)
             if kind == "plain":
                 buffer = None
             flags = {"nesterov": kind == "nesterov", "first": kind == "first"}
+            momentum = 0.0 if kind == "plain" else 0.9
             numbers = {"lr": 0.1, "momentum": momentum, "dampening": 0.5, "weight_decay": 0.01}
             steps.sgd_step(a, up, buffer, **numbers, **flags)
             return a, buffer
@@ -246,8 +254,9 @@ def test_sgd(dtype: str, kind: str) -> None:
 def test_a_step_in_device_memory_replaces_the_numbers() -> None:
     """What a replayed graph reads: the Step struct from a device buffer."""
     p, g, m, v = buffers("float32", 64)
-    step = steps.step_struct(np.float32, lr=0.5, beta1=0.9, beta2=0.999, epsilon=1e-8,
-                             correction1=0.1, correction2=0.001)
+    step = steps.step_struct(
+        np.float32, lr=0.5, beta1=0.9, beta2=0.999, epsilon=1e-8, correction1=0.1, correction2=0.001
+    )
 
     def work(d: emulator.EmulatorBackend) -> Any:
         live = d.array(np.frombuffer(bytes(step), np.float32).copy())
@@ -261,7 +270,7 @@ def test_a_step_in_device_memory_replaces_the_numbers() -> None:
     np.testing.assert_allclose(one, two, rtol=1e-6)
 
 
-# --- norm and clipping ------------------------------------------------------------------------------------
+# --- norm and clipping ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -292,7 +301,7 @@ def test_clipping_of_nan_is_nan() -> None:
     assert np.isnan(result).all()
 
 
-# --- refusals ---------------------------------------------------------------------------------------------
+# --- refusals ------------------------------------------------------------------------------------
 
 
 def test_wrong_arguments() -> None:
@@ -305,9 +314,15 @@ def test_wrong_arguments() -> None:
     check(DTypeError, "indices of float32", lambda: moves.gather(x, x))
     check(ShapeError, "two axes", lambda: moves.gather(x[0], np.zeros(1, np.int64)))
     check(ShapeError, "one row each", lambda: moves.scatter_add(x, np.zeros(3, np.int64), 4))
-    check(DTypeError, "state of float64", lambda: steps.adam_step(x, x, x * 1.0, x.astype(float), lr=1, step=1))
+    check(
+        DTypeError,
+        "state of float64",
+        lambda: steps.adam_step(x, x, x * 1.0, x.astype(float), lr=1, step=1),
+    )
     check(DTypeError, "not contiguous", lambda: steps.sgd_step(x.T, x.T, lr=1))
-    check(DTypeError, "float64 and narrower", lambda: steps.clip_coefficient([x, x.astype(float)], 1))
+    check(
+        DTypeError, "float64 and narrower", lambda: steps.clip_coefficient([x, x.astype(float)], 1)
+    )
     check(DTypeError, "cast first", lambda: moves.copy_into(x, x.astype(float)))
     with pytest.raises(TypeError, match="give a NumPy scalar"):
         kernels.pack([1], None)

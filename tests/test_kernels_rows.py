@@ -1,5 +1,6 @@
-"""Whole row kernels in the emulator: softmax, cross-entropy, layer norm and RMS norm, on rows around every
-boundary (one element, vectors, warps, blocks, longer than shared memory), against float64 NumPy and
+"""Whole row kernels in the emulator: softmax, cross-entropy, layer norm and RMS norm, on rows
+around every boundary (one element, vectors, warps, blocks, longer than shared memory), against
+float64 NumPy and
 bit-identical under several orders of threads and blocks."""
 
 from __future__ import annotations
@@ -8,16 +9,28 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradengine.cuda import emulator, instances, rows
-from gradengine.errors import ShapeError
 from kernel_run import DTYPES, EPSILON, close, device, draw, needs_emulator, results, wide
 from scipy import special
+
+from gradengine.cuda import emulator, instances, rows
+from gradengine.errors import ShapeError
 
 pytestmark = needs_emulator
 
 # columns: one; odd; vectors; a warp's and a block's share and one to either side; beyond 40 kB of
 # shared memory (with these dtypes between 5 001 and 24 000 columns)
-SHAPES = [(3, 1), (5, 7), (9, 8), (17, 64), (2, 127), (3, 128), (2, 1032), (3, 1023), (2, 4096), (1, 5001)]
+SHAPES = [
+    (3, 1),
+    (5, 7),
+    (9, 8),
+    (17, 64),
+    (2, 127),
+    (3, 128),
+    (2, 1032),
+    (3, 1023),
+    (2, 4096),
+    (1, 5001),
+]
 LONG = {"float16": 24000, "bfloat16": 24000, "float32": 12000, "float64": 6000}
 
 
@@ -43,7 +56,13 @@ def test_softmax(dtype: str, log: bool) -> None:
         total = (g64 if log else g64 * p).sum(axis=1, keepdims=True)
         want = g64 - np.exp(p) * total if log else p * (g64 - total)
         size = np.abs(g64).sum(axis=1, keepdims=True) * (np.exp(p) if log else p)
-        close(dx, want, dtype, 4, scale=size * 2.0**-18 / EPSILON[dtype] + 1e-30 + (dtype == "float16") * 2e-4)
+        close(
+            dx,
+            want,
+            dtype,
+            4,
+            scale=size * 2.0**-18 / EPSILON[dtype] + 1e-30 + (dtype == "float16") * 2e-4,
+        )
 
 
 def test_softmax_of_infinities() -> None:
@@ -60,7 +79,7 @@ def test_softmax_of_infinities() -> None:
     np.testing.assert_allclose(y[3], 1 / 3, rtol=1e-6)
 
 
-# --- softmax cross-entropy ----------------------------------------------------------------------------
+# --- softmax cross-entropy -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -100,7 +119,7 @@ def test_cross_entropy_refuses_classes_out_of_range() -> None:
         results(lambda d: rows.softmax_cross_entropy(d.array(x), d.array(target[:2])), (0,))
 
 
-# --- norms ------------------------------------------------------------------------------------------------
+# --- norms ---------------------------------------------------------------------------------------
 
 
 def norm_reference(x: Any, g: Any, w: Any, b: Any, centered: bool) -> tuple[Any, ...]:
@@ -120,7 +139,9 @@ def test_norm(dtype: str, centered: bool) -> None:
         x, g = draw(shape, dtype), draw(shape, dtype, 1)
         w, b = draw(shape[1], dtype, 2), draw(shape[1], dtype, 3)
 
-        def work(d: emulator.EmulatorBackend, x: Any = x, g: Any = g, w: Any = w, b: Any = b) -> Any:
+        def work(
+            d: emulator.EmulatorBackend, x: Any = x, g: Any = g, w: Any = w, b: Any = b
+        ) -> Any:
             p, weight = d.array(x), d.array(w)
             bias = d.array(b) if centered else None
             y, mean, rstd = rows.norm_forward(p, weight, bias, epsilon=1e-5, centered=centered)

@@ -1,4 +1,5 @@
-"""`gradengine kernels compile` and `gradengine kernels report`: our CUDA kernels, with no GPU needed.
+"""`gradengine kernels compile` and `gradengine kernels report`: our CUDA kernels, with no GPU
+needed.
 
 Floor 1: stands on report.py, instances.py and nvrtc.py.
 """
@@ -22,7 +23,9 @@ __all__ = ["add_parser", "run_compile", "run_report"]
 def add_parser(subparsers: Any) -> None:
     """Add `kernels` with its two sub-commands to the command line's parser."""
     text = "compile and measure our CUDA kernels; needs NVRTC, not a GPU"
-    parser = subparsers.add_parser("kernels", help=text, description=f"{text[0].upper()}{text[1:]}.")
+    parser = subparsers.add_parser(
+        "kernels", help=text, description=f"{text[0].upper()}{text[1:]}."
+    )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
     text = "compile every kernel, or those that match"
@@ -39,17 +42,19 @@ def add_parser(subparsers: Any) -> None:
 
 def _options(parser: argparse.ArgumentParser, *, several: bool) -> None:
     default = list(instances.ARCHITECTURES) if several else ["sm_90"]
-    parser.add_argument(
-        "--arch",
-        action="append" if several else None,
-        default=None if several else "sm_90",
-        help=f"such as sm_90 (default: {', '.join(default)})" + ("; repeatable" * several),
-    )
+    text = f"such as sm_90 (default: {', '.join(default)})"
+    if several:
+        parser.add_argument("--arch", action="append", help=f"{text}; repeatable")
+    else:
+        parser.add_argument("--arch", default="sm_90", help=text)
     parser.add_argument(
         "--match", default="", metavar="TEXT", help="only kernels whose C++ name holds TEXT"
     )
     parser.add_argument(
-        "--jobs", type=int, default=min(os.cpu_count() or 1, 8), help="processes (default: all cores)"
+        "--jobs",
+        type=int,
+        default=min(os.cpu_count() or 1, 8),
+        help="processes (default: all cores)",
     )
 
 

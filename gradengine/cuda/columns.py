@@ -1,7 +1,7 @@
 """Sums along axes: the adjoint of broadcasting, bias gradients, sums of squares.
 
-Every sum is kept in float32 (float64 for float64), added in an order fixed by the shape and rounded once
-at the end: the same bits every time, no atomics.
+Every sum is kept in float32 (float64 for float64), added in an order fixed by the shape and rounded
+once at the end: the same bits every time, no atomics.
 
 Floor 1: stands on shapes.py, launch.py and kernels.py.
 """
@@ -22,7 +22,7 @@ from .shapes import Array
 __all__ = ["bias_vjp", "column_sums", "row_sums", "square_sums", "sum_to"]
 
 
-# --- along one axis -------------------------------------------------------------------------------
+# --- along one axis ------------------------------------------------------------------------------
 
 
 def column_sums(x: Array, dtype: Any = None) -> Array:
@@ -53,9 +53,7 @@ def row_sums(x: Array, dtype: Any = None, *, squared: bool = False) -> Array:
         return backend().zeros((rows,), out_dtype)
     n = shapes.lanes(cols, x.dtype, x)
     shape, pieces, length = _row_pieces(rows, cols, n)
-    out = backend().empty(
-        (rows, pieces), out_dtype if pieces == 1 else shapes.accumulator(x.dtype)
-    )
+    out = backend().empty((rows, pieces), out_dtype if pieces == 1 else shapes.accumulator(x.dtype))
     kinds = f"{shapes.c_type(x.dtype)},{shapes.c_type(out.dtype)}"
     name = f"row_sums<{'true' if squared else 'false'},{n},{kinds}>"
     args = (x, out, np.int64(rows), np.int64(cols), np.int64(length))
@@ -76,7 +74,7 @@ def _row_pieces(rows: int, cols: int, n: int) -> tuple[shapes.Grid, int, int]:
     return shapes.Grid((shapes.blocks(rows, 1), pieces, 1), (threads, 1, 1)), pieces, length
 
 
-# --- along any axes -------------------------------------------------------------------------------
+# --- along any axes ------------------------------------------------------------------------------
 
 
 def sum_to(g: Array, shape: Sequence[int]) -> Array:
@@ -138,7 +136,7 @@ def square_sums(x: Array) -> Array:
     return row_sums(x.reshape(1, -1), shapes.accumulator(x.dtype), squared=True)
 
 
-# --- bias + activation ----------------------------------------------------------------------------
+# --- bias + activation ---------------------------------------------------------------------------
 
 
 def bias_vjp(

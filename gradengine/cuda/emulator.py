@@ -1,9 +1,9 @@
 """A back end without a GPU: the real CUDA sources compiled by g++ and run on NumPy arrays.
 
-The same launch code that drives CuPy drives this one, so kernels, grids, argument packing and choices
-of kernel are tested on any machine with g++ and the CUDA headers. Arrays it allocates are filled with
-NaN bits and end at a page that may not be touched, so an element never written and a read past the end
-both show. Orders of threads and blocks follow `seed`.
+The same launch code that drives CuPy drives this one, so kernels, grids, argument packing and
+choices of kernel are tested on any machine with g++ and the CUDA headers. Arrays it allocates are
+filled with NaN bits and end at a page that may not be touched, so an element never written and a
+read past the end both show. Orders of threads and blocks follow `seed`.
 
 Floor 1: stands on kernels.py, source.py, nvrtc.py (for the headers) and emulator.h.
 """
@@ -35,7 +35,15 @@ HEADER = Path(__file__).with_name("emulator.h")
 # Traps instead of messages: a misaligned vector or a wrong shared index raises a signal that the
 # emulator turns into an error, without a sanitizer's runtime in the process.
 FLAGS = (
-    *("-std=c++17", "-O1", "-fPIC", "-w", "-fno-strict-aliasing", "-ffp-contract=off", "-fno-gnu-unique"),
+    *(
+        "-std=c++17",
+        "-O1",
+        "-fPIC",
+        "-w",
+        "-fno-strict-aliasing",
+        "-ffp-contract=off",
+        "-fno-gnu-unique",
+    ),
     *("-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error"),
 )
 
@@ -59,13 +67,15 @@ def missing() -> str | None:
     return None
 
 
-# --- compiling ------------------------------------------------------------------------------------
+# --- compiling -----------------------------------------------------------------------------------
 
 
 def build_folder() -> Path:
     """Builds are kept by hash in `$GRADENGINE_EMULATOR_CACHE` or a folder of the temporary one."""
     chosen = os.environ.get("GRADENGINE_EMULATOR_CACHE")
-    path = Path(chosen) if chosen else Path(tempfile.gettempdir()) / f"gradengine-emulator-{_user()}"
+    path = (
+        Path(chosen) if chosen else Path(tempfile.gettempdir()) / f"gradengine-emulator-{_user()}"
+    )
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
 
@@ -86,9 +96,11 @@ def _identity() -> str:
 
 
 def _run(command: Sequence[str], target: Path) -> None:
-    """Run a compiler whose output goes to `target` in one step, whoever else builds it meanwhile."""
+    """Run a compiler whose output reaches `target` whole, whoever else builds it meanwhile."""
     temporary = target.with_name(f"{target.name}.{os.getpid()}.{id(command)}")
-    done = subprocess.run([*command, "-o", str(temporary)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*command, "-o", str(temporary)], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise EmulatedFault(f"g++ failed:\n{done.stderr[:4000]}")
     os.replace(temporary, target)
@@ -122,7 +134,7 @@ def build(text: str, defines: Sequence[str] = ()) -> Path:
     return library
 
 
-# --- memory that notices --------------------------------------------------------------------------
+# --- memory that notices -------------------------------------------------------------------------
 
 _PAGE = mmap.PAGESIZE
 
@@ -148,7 +160,7 @@ def guarded(shape: tuple[int, ...], dtype: Any, *, fill: int = 0xFF, shift: int 
     return flat[start : start + size].view(dtype).reshape(shape)
 
 
-# --- the back end ---------------------------------------------------------------------------------
+# --- the back end --------------------------------------------------------------------------------
 
 
 class EmulatorBackend:
@@ -181,7 +193,7 @@ class EmulatorBackend:
             self._functions[name] = (function, name)
 
     def prepare(self, names: Iterable[str], jobs: int = 2) -> None:
-        """Compile many kernels at once, one library per unit and dtype, `jobs` of them at a time."""
+        """Compile many kernels, one library per unit and dtype, `jobs` of them at a time."""
         known = source.kernels()
         groups: dict[tuple[str, str], list[str]] = {}
         for name in dict.fromkeys(names):
@@ -190,7 +202,8 @@ class EmulatorBackend:
                 groups.setdefault((unit, name.rpartition(",")[2]), []).append(name)
         _precompiled(())
         with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(lambda item: self.add(source.inlined(item[0][0]), item[1]), groups.items()))
+            texts = [source.inlined(unit) for unit, _ in groups]
+            list(pool.map(self.add, texts, groups.values()))
 
     def function(self, kernel: str, shared: int) -> Function:
         if shared > self._shared:
@@ -219,7 +232,12 @@ class EmulatorBackend:
         shape = (ctypes.c_uint * 6)(*grid, *block)
         message = ctypes.create_string_buffer(512)
         failed = call(
-            shape, ctypes.c_size_t(shared), ctypes.c_uint(self.seed), packed, message, ctypes.c_size_t(512)
+            shape,
+            ctypes.c_size_t(shared),
+            ctypes.c_uint(self.seed),
+            packed,
+            message,
+            ctypes.c_size_t(512),
         )
         if failed:
             raise EmulatedFault(f"{name}: {message.value.decode()}")

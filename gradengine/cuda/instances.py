@@ -1,7 +1,8 @@
-"""Every kernel instantiation that our launch code can ask for, by C++ name, in groups that compile together.
+"""Every kernel instantiation that our launch code can ask for, by C++ name, in groups that compile
+together.
 
-The proof compiles all of them for every architecture, the report measures them, and a test holds the
-launch code to this list. `bytes_per_element` is the traffic each one cannot avoid.
+The proof compiles all of them for every architecture, the report measures them, and a test holds
+the launch code to this list. `bytes_per_element` is the traffic each one cannot avoid.
 
 Floor 1: stands on source.py, shapes.py and rows.py.
 """
@@ -120,7 +121,7 @@ def _steps(dtype: Any, kind: str) -> Iterator[str]:
         yield f"clip_coefficient<{kind}>"
 
 
-# --- traffic --------------------------------------------------------------------------------------
+# --- traffic -------------------------------------------------------------------------------------
 
 
 def parse(name: str) -> tuple[str, list[str]]:

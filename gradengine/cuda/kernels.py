@@ -1,9 +1,9 @@
 """The one loader: finds, compiles, caches and launches our CUDA kernels.
 
-A kernel is asked for by its C++ name, `map_forward<Gelu,float>`. The unit that defines it is compiled by
-NVRTC for that one instantiation and the device at hand, the cubin is kept on disk under a hash of the
-whole inlined source, and the loaded function in memory. `launch` runs it on one of two back ends: CuPy,
-or the emulator, which runs the same source on the CPU for our tests.
+A kernel is asked for by its C++ name, `map_forward<Gelu,float>`. The unit that defines it is
+compiled by NVRTC for that one instantiation and the device at hand, the cubin is kept on disk under
+a hash of the whole inlined source, and the loaded function in memory. `launch` runs it on one of
+two back ends: CuPy, or the emulator, which runs the same source on the CPU for our tests.
 
 Floor 1: stands on source.py, nvrtc.py, errors.py; imports CuPy when a GPU is first asked for.
 """
@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib
 import json
 import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -50,7 +51,7 @@ class KernelCompileError(GradengineError, RuntimeError):
     """NVRTC refused one of our kernels; the message shows the source line."""
 
 
-# --- compiling, with a cache on disk --------------------------------------------------------------
+# --- compiling, with a cache on disk -------------------------------------------------------------
 
 
 def cache_folder() -> Path:
@@ -92,7 +93,9 @@ def _unit(names: Sequence[str]) -> str:
     for name in names:
         if name.partition("<")[0] not in known:
             raise ValueError(
-                hinted(f"kernels: there is no kernel {name!r}", f"one of {', '.join(sorted(known))}")
+                hinted(
+                    f"kernels: there is no kernel {name!r}", f"one of {', '.join(sorted(known))}"
+                )
             )
     found = {known[name.partition("<")[0]] for name in names}
     if len(found) != 1:
@@ -143,13 +146,19 @@ def explain(error: nvrtc.NvrtcError, unit: str, names: Sequence[str], arch: str)
         return hinted(f"kernels: {what} does not compile for {arch}: {error}", "gradengine doctor")
     file, number, message = first[1], int(first[2]), first[3]
     line = source.line_of(file, number).strip()
-    return hinted(
-        f"kernels: {what} does not compile for {arch}\n  {file}:{number}: {message}\n    {line}",
-        f"mend {file}, then: gradengine kernels compile --arch {arch}",
-    ) + f"\n{error.log}"
+    return (
+        hinted(
+            f"kernels: {what} does not compile for {arch}\n  {file}:{number}: {message}\n {line}",
+            f"mend {file}, then: gradengine kernels compile --arch {arch}",
+        )
+        + f"\n{error.log}"
+    )
 
 
-# --- arguments ------------------------------------------------------------------------------------
+# --- arguments -----------------------------------------------------------------------------------
+
+
+BY_VALUE = (ctypes.Structure, ctypes.Array, ctypes.c_char)
 
 
 def pack(args: Iterable[Any], pointer: Any) -> tuple[Any, list[Any]]:
@@ -162,7 +171,7 @@ def pack(args: Iterable[Any], pointer: Any) -> tuple[Any, list[Any]]:
     for arg in args:
         if arg is None:
             values.append(ctypes.c_void_p(None))
-        elif isinstance(arg, (ctypes.Structure, ctypes.Array, ctypes._SimpleCData)):
+        elif isinstance(arg, BY_VALUE):
             values.append(arg)
         elif isinstance(arg, np.generic):
             data = arg.tobytes()
@@ -175,7 +184,7 @@ def pack(args: Iterable[Any], pointer: Any) -> tuple[Any, list[Any]]:
     return block, values
 
 
-# --- back ends ------------------------------------------------------------------------------------
+# --- back ends -----------------------------------------------------------------------------------
 
 
 class Backend(Protocol):
@@ -210,10 +219,10 @@ class CupyBackend:
 
     def __init__(self) -> None:
         import cupy
-        from cupy_backends.cuda.api import driver
 
         self._cupy: Any = cupy
-        self._driver: Any = driver
+        # CuPy's own launch call, below RawKernel: it takes structures and costs less
+        self._driver: Any = importlib.import_module("cupy_backends.cuda.api.driver")
         self._functions: dict[tuple[int, str], tuple[Any, int]] = {}
         self._facts: dict[int, tuple[int, int]] = {}
 
@@ -290,7 +299,7 @@ def backend() -> Backend:
 
 
 @contextmanager
-def using(chosen: Backend) -> Iterator[Backend]:
+def using(chosen: Backend) -> Generator[Backend]:
     """Launch on another back end inside a `with` block: the emulator, in tests."""
     global _chosen
     before, _chosen = _chosen, chosen
@@ -300,7 +309,7 @@ def using(chosen: Backend) -> Iterator[Backend]:
         _chosen = before
 
 
-# --- launching ------------------------------------------------------------------------------------
+# --- launching -----------------------------------------------------------------------------------
 
 
 def launch(

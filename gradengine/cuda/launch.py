@@ -1,8 +1,9 @@
 """Elementwise launches: which kernel, which grid, which arguments, for a functor and its operands.
 
-`forward` and `vjp` take a functor of kernels/*.cuh by name and arrays of the back end (CuPy's, or NumPy's
-with the emulator) and give new arrays. Contiguous operands on 16-byte boundaries, and rows, columns and
-scalars broadcast against them, go through the vector kernels; anything else through the strided ones.
+`forward` and `vjp` take a functor of kernels/*.cuh by name and arrays of the back end (CuPy's, or
+NumPy's with the emulator) and give new arrays. Contiguous operands on 16-byte boundaries, and rows,
+columns and scalars broadcast against them, go through the vector kernels; anything else through the
+strided ones.
 
 Floor 1: stands on shapes.py and kernels.py.
 """
@@ -18,12 +19,12 @@ import numpy as np
 from ..errors import ShapeError, hinted
 from . import shapes
 from .kernels import backend, launch
-from .shapes import Array, Dimension
+from .shapes import Array
 
 __all__ = ["bias_forward", "forward", "forward2", "vjp", "vjp2"]
 
 
-# --- one operand ----------------------------------------------------------------------------------
+# --- one operand ---------------------------------------------------------------------------------
 
 
 def forward(functor: str, x: Array, parameters: Sequence[float] = ()) -> Array:
@@ -37,7 +38,10 @@ def forward(functor: str, x: Array, parameters: Sequence[float] = ()) -> Array:
         tile = 2 * shapes.THREADS * shapes.width(x.dtype)
         grid = (shapes.blocks(x.size, tile), 1, 1)
         launch(
-            f"map_forward<{functor},{kind}>", grid, (shapes.THREADS, 1, 1), (x, y, np.int64(x.size), op)
+            f"map_forward<{functor},{kind}>",
+            grid,
+            (shapes.THREADS, 1, 1),
+            (x, y, np.int64(x.size), op),
         )
     else:
         _strided(f"map_forward_strided<{functor},{kind}>", [x], [y], op)
@@ -62,7 +66,7 @@ def vjp(functor: str, g: Array, x: Array, parameters: Sequence[float] = ()) -> A
     return dx
 
 
-# --- two operands ---------------------------------------------------------------------------------
+# --- two operands --------------------------------------------------------------------------------
 
 
 class Broadcast(ctypes.Structure):
@@ -159,11 +163,11 @@ def _dense_strides(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(reversed(strides))
 
 
-# --- any strides ----------------------------------------------------------------------------------
+# --- any strides ---------------------------------------------------------------------------------
 
 
 def _strided(name: str, inputs: list[Array], outputs: list[Array | None], op: Any) -> None:
-    """Launch a strided kernel; contiguous outputs; cut along the first axis below LIMIT elements."""
+    """Launch a strided kernel; outputs are contiguous; cut along an axis below LIMIT elements."""
     out = next(y for y in outputs if y is not None)
     shape: tuple[int, ...] = out.shape
     if out.size >= shapes.LIMIT:
@@ -199,7 +203,7 @@ def _halves(
         work(cut, [y if y is None else y[take] for y in outputs])
 
 
-# --- bias + activation ----------------------------------------------------------------------------
+# --- bias + activation ---------------------------------------------------------------------------
 
 
 def bias_forward(functor: str, x: Array, bias: Array, parameters: Sequence[float] = ()) -> Array:
@@ -224,7 +228,9 @@ def check_bias(name: str, x: Array, bias: Array) -> None:
     """ShapeError unless `bias` lies along the last axis of `x`."""
     if x.ndim == 0 or bias.shape != x.shape[-1:]:
         raise ShapeError(
-            hinted(f"{name}: bias {bias.shape} for an input {x.shape}", "give it the last axis' size")
+            hinted(
+                f"{name}: bias {bias.shape} for an input {x.shape}", "give it the last axis' size"
+            )
         )
 
 

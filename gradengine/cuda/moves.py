@@ -1,4 +1,5 @@
-"""Launches that move elements: dtype conversion, copies between layouts, embedding, dropout, random.
+"""Launches that move elements: dtype conversion, copies between layouts, embedding, dropout,
+random.
 
 Floor 1: stands on shapes.py, launch.py and kernels.py.
 """
@@ -19,7 +20,7 @@ __all__ = ["cast", "contiguous", "copy_into", "dropout", "gather", "scatter_add"
 WORDS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int", 8: "u64"}
 
 
-# --- conversion and copies ------------------------------------------------------------------------
+# --- conversion and copies -----------------------------------------------------------------------
 
 
 def cast(x: Array, dtype: Any) -> Array:
@@ -96,7 +97,7 @@ def _transposition(dimensions: list[shapes.Dimension]) -> tuple[int, int, int] |
     return (batch, inner, outer) if steps == (inner * outer,) * 2 and batch <= 65535 else None
 
 
-# --- rows by index --------------------------------------------------------------------------------
+# --- rows by index -------------------------------------------------------------------------------
 
 
 def _index_kind(name: str, index: Array) -> str:
@@ -129,7 +130,9 @@ def gather(table: Array, index: Array, bad: Array | None = None) -> Array:
 
 def _check_table(name: str, table: Array) -> None:
     if table.ndim != 2:
-        raise ShapeError(hinted(f"{name}: table {table.shape}", "give it two axes, (rows, columns)"))
+        raise ShapeError(
+            hinted(f"{name}: table {table.shape}", "give it two axes, (rows, columns)")
+        )
 
 
 def scatter_add(
@@ -168,7 +171,7 @@ def scatter_add(
     return cast(wide, g.dtype)
 
 
-# --- dropout and random numbers -------------------------------------------------------------------
+# --- dropout and random numbers ------------------------------------------------------------------
 
 
 def dropout(x: Array, p: float, seed: int, offset: int, live: Array | None = None) -> Array:

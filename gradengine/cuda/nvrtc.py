@@ -15,7 +15,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["Compiled", "NvrtcError", "NvrtcMissing", "compile_cubin", "include_directories", "version"]
+__all__ = [
+    "Compiled",
+    "NvrtcError",
+    "NvrtcMissing",
+    "compile_cubin",
+    "include_directories",
+    "version",
+]
 
 REMEDY = "hint: pip install 'cupy-cuda13x[ctk]', or nvidia-cuda-nvrtc and nvidia-cuda-runtime"
 
@@ -41,7 +48,7 @@ class Compiled:
     log: str
 
 
-# --- finding the library and the headers ----------------------------------------------------------
+# --- finding the library and the headers ---------------------------------------------------------
 
 
 def _roots() -> Iterable[Path]:
@@ -73,7 +80,8 @@ def _library() -> ctypes.CDLL:
     for root in _roots():
         for folder in ("lib", "lib64", "bin"):
             for path in sorted((root / folder).glob("libnvrtc.so.*")):
-                # NVRTC opens its built-ins by bare name; in a wheel they are found only once loaded.
+                # NVRTC opens its built-ins by bare name; in a wheel they are found only once
+                # loaded.
                 for builtins in sorted(path.parent.glob("libnvrtc-builtins.so.*")):
                     ctypes.CDLL(str(builtins), mode=ctypes.RTLD_GLOBAL)
                 return ctypes.CDLL(str(path))
@@ -93,7 +101,7 @@ def version() -> tuple[int, int]:
     return major.value, minor.value
 
 
-# --- compiling ------------------------------------------------------------------------------------
+# --- compiling -----------------------------------------------------------------------------------
 
 
 def _check(code: int, log: str = "") -> None:
@@ -112,7 +120,11 @@ def _fetch(program: ctypes.c_void_p, what: str) -> bytes:
 
 
 def compile_cubin(
-    source: str, names: Sequence[str], arch: str, options: Sequence[str] = (), title: str = "kernels.cu"
+    source: str,
+    names: Sequence[str],
+    arch: str,
+    options: Sequence[str] = (),
+    title: str = "kernels.cu",
 ) -> Compiled:
     """Compile `source` for `arch` (as in "sm_90"), instantiating the kernels `names`.
 
@@ -127,7 +139,12 @@ def compile_cubin(
     try:
         for name in names:
             _check(library.nvrtcAddNameExpression(program, name.encode()))
-        flags = [f"-arch={arch}", "-std=c++17", *(f"-I{i}" for i in include_directories()), *options]
+        flags = [
+            f"-arch={arch}",
+            "-std=c++17",
+            *(f"-I{i}" for i in include_directories()),
+            *options,
+        ]
         argv = (ctypes.c_char_p * len(flags))(*(flag.encode() for flag in flags))
         code = library.nvrtcCompileProgram(program, len(flags), argv)
         log = _fetch(program, "ProgramLog").rstrip(b"\0\n").decode(errors="replace")

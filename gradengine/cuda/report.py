@@ -1,8 +1,9 @@
-"""What the compiler made of each kernel: registers, spills, access widths, instructions per element.
+"""What the compiler made of each kernel: registers, spills, access widths, instructions per
+element.
 
-Read from NVRTC's log (`-Xptxas -v`) and, where `nvdisasm` is installed, from the machine code, so it
-needs no GPU. The last column is an upper bound: the share of the memory bandwidth a kernel can reach
-if every lane issues an instruction every clock; latency and launch cost come on top.
+Read from NVRTC's log (`-Xptxas -v`) and, where `nvdisasm` is installed, from the machine code, so
+it needs no GPU. The last column is an upper bound: the share of the memory bandwidth a kernel can
+reach if every lane issues an instruction every clock; latency and launch cost come on top.
 
 Floor 1: stands on instances.py, kernels.py, source.py, nvrtc.py.
 """
@@ -21,10 +22,18 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from . import instances, kernels, nvrtc, source
 
-__all__ = ["INSTRUCTIONS_PER_BYTE", "Resources", "disassembler", "measure", "measure_group", "table"]
+__all__ = [
+    "INSTRUCTIONS_PER_BYTE",
+    "Resources",
+    "disassembler",
+    "measure",
+    "measure_group",
+    "table",
+]
 
 INSTRUCTIONS_PER_BYTE = 132 * 128 * 1.98e9 / 4.3e12
 """What an H200 can issue per byte it moves: 132 multiprocessors, 128 lanes, 1.98 GHz, 4.3 TB/s."""
@@ -32,7 +41,7 @@ INSTRUCTIONS_PER_BYTE = 132 * 128 * 1.98e9 / 4.3e12
 
 @dataclass(frozen=True)
 class Resources:
-    """One compiled kernel. Widths are in bits; `instructions` are per element of the vector loops."""
+    """One compiled kernel: widths in bits, `instructions` per element of the vector loops."""
 
     name: str
     arch: str
@@ -58,7 +67,7 @@ class Resources:
         return min(1.0, INSTRUCTIONS_PER_BYTE * self.bytes / self.instructions)
 
 
-# --- compiling and measuring ----------------------------------------------------------------------
+# --- compiling and measuring ---------------------------------------------------------------------
 
 
 Work = tuple[list[str], str, bool, str]
@@ -141,7 +150,7 @@ def parse_log(log: str) -> dict[str, tuple[int, int, int, int]]:
     return rows
 
 
-# --- machine code ---------------------------------------------------------------------------------
+# --- machine code --------------------------------------------------------------------------------
 
 
 def disassembler() -> str | None:
@@ -189,9 +198,7 @@ def loops(lines: Sequence[str]) -> list[list[str]]:
         if branch and places.get(branch[1], i) < i:
             spans.append((places[branch[1]], i))
     moving = [s for s in spans if any(_moves(line) for line in lines[s[0] : s[1]])]
-    inner = [
-        s for s in moving if not any(t != s and s[0] <= t[0] and t[1] <= s[1] for t in moving)
-    ]
+    inner = [s for s in moving if not any(t != s and s[0] <= t[0] and t[1] <= s[1] for t in moving)]
     return [[x for x in lines[a : b + 1] if not x.endswith(":")] for a, b in inner]
 
 
@@ -211,11 +218,18 @@ def _width(lines: Sequence[str], operation: str) -> int:
     return 32 if any(re.search(rf"\b{operation}\b", line) for line in lines) else 0
 
 
-INPUTS = {"map_vjp": 2, "map2_forward": 2, "map2_vjp": 3, "softmax_vjp": 2, "norm_vjp": 2, "adam_step": 4}
+INPUTS = {
+    "map_vjp": 2,
+    "map2_forward": 2,
+    "map2_vjp": 3,
+    "softmax_vjp": 2,
+    "norm_vjp": 2,
+    "adam_step": 4,
+}
 """Vectors read per vector of elements, where it is not one."""
 
 
-def summary(name: str, lines: Sequence[str]) -> dict[str, float | int | None]:
+def summary(name: str, lines: Sequence[str]) -> dict[str, Any]:
     """Access widths, calls and instructions per element from a kernel's code.
 
     A row kernel has one loop per pass: for each kind of pass (which memories it reads and writes)
@@ -257,7 +271,7 @@ def elements_per_vector(name: str) -> int | None:
     return 16 // size if size else None
 
 
-# --- the table ------------------------------------------------------------------------------------
+# --- the table -----------------------------------------------------------------------------------
 
 HEAD = ("kernel", "regs", "spill B", "load", "store", "B/elem", "instr/elem", "reach")
 

@@ -1,7 +1,7 @@
 """Row-wise launches: softmax, log-softmax, softmax cross-entropy, layer norm and RMS norm.
 
-The last axis is the row. A row is kept in shared memory where it fits, so that every kernel reads and
-writes each element once; short rows get a warp each, long ones a block.
+The last axis is the row. A row is kept in shared memory where it fits, so that every kernel reads
+and writes each element once; short rows get a warp each, long ones a block.
 
 Floor 1: stands on shapes.py, columns.py and kernels.py.
 """
@@ -22,7 +22,7 @@ from .shapes import Array, Grid
 __all__ = ["norm_forward", "norm_vjp", "softmax_cross_entropy", "softmax_forward", "softmax_vjp"]
 
 
-# --- launch shapes --------------------------------------------------------------------------------
+# --- launch shapes -------------------------------------------------------------------------------
 
 
 def _matrix(name: str, x: Array) -> tuple[Array, int, int]:
@@ -53,7 +53,7 @@ def _flag(value: bool) -> str:
     return "true" if value else "false"
 
 
-# --- softmax --------------------------------------------------------------------------------------
+# --- softmax -------------------------------------------------------------------------------------
 
 
 def softmax_forward(x: Array, *, log: bool = False) -> Array:
@@ -119,7 +119,7 @@ def softmax_cross_entropy(
     return loss, dx
 
 
-# --- layer norm and RMS norm ----------------------------------------------------------------------
+# --- layer norm and RMS norm ---------------------------------------------------------------------
 
 
 def norm_forward(
@@ -152,7 +152,13 @@ def _check_affine(cols: int, *parameters: Array | None) -> None:
 
 
 def norm_vjp(
-    g: Array, x: Array, weight: Array | None, mean: Array | None, rstd: Array, *, affine: bool = True
+    g: Array,
+    x: Array,
+    weight: Array | None,
+    mean: Array | None,
+    rstd: Array,
+    *,
+    affine: bool = True,
 ) -> tuple[Array, Array | None, Array | None]:
     """(dx, dweight, dbias) in one read of x and g; the last two are None unless `affine`."""
     x, rows, cols = _matrix("norm", x)

@@ -1,7 +1,7 @@
 """How work is laid out for our kernels: C++ names of dtypes, grids, alignment, joined dimensions.
 
-Shared by the launch modules; knows no particular kernel. Everything here is arithmetic on shapes and
-strides in Python, so it runs and is tested without a GPU.
+Shared by the launch modules; knows no particular kernel. Everything here is arithmetic on shapes
+and strides in Python, so it runs and is tested without a GPU.
 
 Floor 1: stands on kernels.py and errors.py.
 """
@@ -24,19 +24,20 @@ from .kernels import backend
 Array: TypeAlias = Any
 
 THREADS = 256
+_BFLOAT16: Any = getattr(ml_dtypes, "bfloat16")  # noqa: B009  # the package has no types
 MAX_DIMENSIONS = 6  # of Layout in kernels/layout.cuh
 LIMIT = 2**31  # elements in one strided launch; a test lowers it
 
 C_TYPES: dict[Any, str] = {
     np.dtype(np.float16): "f16",
-    np.dtype(ml_dtypes.bfloat16): "bf16",
+    np.dtype(_BFLOAT16): "bf16",
     np.dtype(np.float32): "float",
     np.dtype(np.float64): "double",
 }
 """The dtypes our kernels take, by their name in kernels/common.cuh."""
 
 
-# --- dtypes ---------------------------------------------------------------------------------------
+# --- dtypes --------------------------------------------------------------------------------------
 
 
 def c_type(dtype: Any) -> str:
@@ -91,7 +92,7 @@ def same_shape(name: str, *arrays: Array) -> None:
             )
 
 
-# --- memory ---------------------------------------------------------------------------------------
+# --- memory --------------------------------------------------------------------------------------
 
 
 def aligned(*arrays: Array, bytes: int = 16) -> bool:
@@ -111,7 +112,7 @@ def lanes(columns: int, dtype: Any, *arrays: Array) -> int:
     return n if columns % n == 0 and aligned(*arrays) else 1
 
 
-# --- grids ----------------------------------------------------------------------------------------
+# --- grids ---------------------------------------------------------------------------------------
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -128,7 +129,7 @@ def power_of_two(n: int) -> int:
 
 
 def blocks(work: int, per_block: int, waves: int = 32) -> int:
-    """Blocks for `work` items, at most `waves` per multiprocessor: the kernels loop over the rest."""
+    """Blocks for `work` items, at most `waves` per multiprocessor: kernels loop over the rest."""
     return max(1, min(ceil_div(work, per_block), waves * backend().multiprocessors()))
 
 
@@ -149,7 +150,7 @@ def matrix_grid(rows: int, vectors: int) -> Grid:
     return Grid((across, down, 1), (x, y, 1))
 
 
-# --- functors -------------------------------------------------------------------------------------
+# --- functors ------------------------------------------------------------------------------------
 
 
 def members(dtype: Any, parameters: Sequence[float]) -> Any:
@@ -160,7 +161,7 @@ def members(dtype: Any, parameters: Sequence[float]) -> Any:
     return (kind * len(parameters))(*parameters)
 
 
-# --- any strides ----------------------------------------------------------------------------------
+# --- any strides ---------------------------------------------------------------------------------
 
 
 class FastDivisor(ctypes.Structure):

@@ -1,9 +1,10 @@
-"""The CUDA sources: where `kernels/` is, its files with their includes inlined, and what they define.
+"""The CUDA sources: where `kernels/` is, its files with their includes inlined, and what they
+define.
 
-`kernels/` travels in the wheel as `gradengine/kernels` and stands beside the package in a checkout; a
-folder counts only if `common.cuh` is in it, since another package on PyPI is called `kernels` too.
-Includes are inlined because a compiler cache that hashes the source would not see a changed header;
-`#line` keeps the compiler's messages in our files.
+`kernels/` travels in the wheel as `gradengine/kernels` and stands beside the package in a checkout;
+a folder counts only if `common.cuh` is in it, since another package on PyPI is called `kernels`
+too. Includes are inlined because a compiler cache that hashes the source would not see a changed
+header; `#line` keeps the compiler's messages in our files.
 
 Floor 1: stands on errors.py.
 """
@@ -23,11 +24,11 @@ SENTINEL = "common.cuh"
 HEADERS = ("activations.cuh", "elementary.cuh", "arithmetic.cuh")
 
 
-# --- finding the folder ---------------------------------------------------------------------------
+# --- finding the folder --------------------------------------------------------------------------
 
 
 def folder(package: Path | None = None) -> Path:
-    """The folder of the CUDA sources of the package at `package` (ours, unless a test says else)."""
+    """The folder of the CUDA sources of the package at `package` (ours, unless given)."""
     package = Path(__file__).resolve().parent.parent if package is None else package
     candidates = (package / "kernels", package.parent / "kernels")
     for candidate in candidates:
@@ -51,7 +52,7 @@ def units(root: Path | None = None) -> list[str]:
     return sorted(path.name for path in (root or folder()).glob("*.cu"))
 
 
-# --- inlining -------------------------------------------------------------------------------------
+# --- inlining ------------------------------------------------------------------------------------
 
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
@@ -86,7 +87,7 @@ def line_of(name: str, number: int, root: Path | None = None) -> str:
     return lines[number - 1] if 0 < number <= len(lines) else ""
 
 
-# --- what the sources define ----------------------------------------------------------------------
+# --- what the sources define ---------------------------------------------------------------------
 
 _KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s+)?(\w+)\s*\(")
 

@@ -62,7 +62,7 @@ def _cut(part: slice, *arrays: Array | None) -> list[Array | None]:
     return [x if x is None else x.reshape(-1)[part] for x in arrays]
 
 
-# --- steps ----------------------------------------------------------------------------------------
+# --- steps ---------------------------------------------------------------------------------------
 
 
 def sgd_step(
@@ -135,7 +135,7 @@ def adam_step(
         launch(f"adam_step<{flag},{n},{kind}>", grid, (shapes.THREADS, 1, 1), args)
 
 
-# --- norm and clipping ----------------------------------------------------------------------------
+# --- norm and clipping ---------------------------------------------------------------------------
 
 
 def clip_coefficient(gradients: Sequence[Array], max_norm: float) -> Array:
