@@ -128,7 +128,7 @@ RENAMED = {
 SPECIAL = frozenset(
     {
         *("cbrt", "digamma", "erf", "erfc", "erfinv", "exp2", "expit", "expm1", "gammaln"),
-        *("log1p", "log_expit", "logit", "psi", "softplus", "xlog1py", "xlogy"),
+        *("log1p", "log_expit", "logit", "ndtr", "psi", "softplus", "xlog1py", "xlogy"),
     }
 )
 """The ufuncs of scipy.special that mean the same as our op of that name."""
