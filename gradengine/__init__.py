@@ -60,7 +60,6 @@ from .creation import ones as ones
 from .creation import ones_like as ones_like
 from .creation import zeros as zeros
 from .creation import zeros_like as zeros_like
-from .custom import checkpoint as checkpoint
 from .custom import custom_jvp as custom_jvp
 from .custom import custom_vjp as custom_vjp
 
@@ -294,6 +293,7 @@ from .random import randint as randint
 from .random import randn as randn
 from .random import randn_like as randn_like
 from .random import randperm as randperm
+from .recompute import checkpoint as checkpoint
 
 if _TYPE_CHECKING:
     from . import cuda as cuda

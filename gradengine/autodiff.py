@@ -16,9 +16,10 @@ from .device import as_array, namespace
 from .dtypes import is_inexact
 from .errors import DTypeError, GraphError, ShapeError, hinted
 from .forward import Dual, dual, next_level, value_of
+from .graph import reachable
 from .modes import tangents_only
 from .philox import default_generator
-from .reverse import fresh, gradients, zero_if_none
+from .reverse import fresh, gradients, handle, zero_if_none
 from .tape import Leaf, Traced, constant, enable_grad, grad_enabled
 from .tensor import Tensor
 from .trees import flatten, flatten_like
@@ -42,15 +43,6 @@ def _variables(tree: Any, name: str) -> tuple[list[Any], Any]:
                 )
             )
     return [fresh(x) for x in lifted], rebuild
-
-
-def _handed(variables: Sequence[Any]) -> list[Any]:
-    """The variables as the function gets them: it may write to these, ours keep their nodes."""
-    handed: list[Any] = []
-    for x in variables:
-        handed.append(constant(type(x), x.array))
-        handed[-1].node = x.node
-    return handed
 
 
 def _chosen(args: Sequence[Any], argnums: int | Sequence[int], name: str) -> list[int]:
@@ -82,7 +74,8 @@ def _scalar(y: Any, name: str) -> Any:
     if y.array.size != 1:
         raise GraphError(
             hinted(
-                f"{name}: the function returned shape {tuple(y.array.shape)}, a gradient is of one number",
+                f"{name}: the function returned shape {tuple(y.array.shape)}, "
+                "a gradient is of one number",
                 "reduce it with .sum() or .mean(), or use ge.jacobian or ge.vjp",
             )
         )
@@ -109,8 +102,6 @@ def _origin(x: Any) -> Any:
 
 
 def _closes_over(y: Any, variables: Sequence[Any]) -> bool:
-    from .tape import reachable
-
     own = {_origin(x) for x in variables}
     return any(isinstance(n, Leaf) and n not in own for n in reachable([y.node]))
 
@@ -135,7 +126,7 @@ def value_and_grad(f: Fun, argnums: int | Sequence[int] = 0, has_aux: bool = Fal
         found: list[tuple[list[Any], Any]] = []
         for n in numbers:
             variables, rebuild = _variables(args[n], "grad")
-            new[n] = rebuild(_handed(variables))
+            new[n] = rebuild([handle(x) for x in variables])  # f may write to these
             found.append((variables, rebuild))
         with enable_grad():
             out = f(*new, **kwargs)
@@ -195,7 +186,7 @@ def vjp(f: Fun, *primals: Any, has_aux: bool = False) -> Any:
     """
     found = [_variables(p, "vjp") for p in primals]
     with enable_grad():
-        out = f(*[rebuild(_handed(variables)) for variables, rebuild in found])
+        out = f(*[rebuild([handle(x) for x in variables]) for variables, rebuild in found])
     out, aux = out if has_aux else (out, None)
     leaves, rebuild_out = flatten(out)
     leaves = [Tensor.lift(y) for y in leaves]
@@ -227,7 +218,8 @@ def _cotangent(c: Any, y: Any) -> Any:
 def jvp(f: Fun, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
     """(f(*primals), df): the derivative of f in the direction of `tangents`, by forward mode.
 
-    No tape is kept: each op computes its output's tangent on the way. With `has_aux`, (out, df, aux).
+    No tape is kept: each op computes its output's tangent on the way. With `has_aux`,
+    (out, df, aux).
 
     >>> import gradengine as ge
     >>> ge.jvp(lambda x: x * x, (ge.tensor(3.0),), (ge.tensor(1.0),))
@@ -261,7 +253,7 @@ def _listed(x: Any, name: str, what: str) -> Sequence[Any]:
 
 
 def _dual_argument(x: Any, t: Any, level: int) -> Dual:
-    (x,) = _handed([Tensor.lift(x)])
+    x = handle(Tensor.lift(x))
     t = t if isinstance(t, Tensor) else constant(Tensor, as_array(t, x.dtype))
     if x.shape != t.shape or not is_inexact(x.dtype):
         raise ShapeError(
@@ -410,7 +402,7 @@ def _rows_forward(f: Fun, primals: list[Any], single: bool) -> Any:
 
 
 def hessian(f: Fun, argnums: int | Sequence[int] = 0) -> Fun:
-    """The function that returns the second derivatives of the scalar function f, forward over reverse.
+    """The function that returns the second derivatives of the scalar f, forward over reverse.
 
     >>> import gradengine as ge
     >>> ge.hessian(lambda x: (x**3).sum())(ge.tensor([1.0, 2.0]))

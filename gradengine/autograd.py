@@ -39,7 +39,7 @@ def backward(
     create_graph: bool = False,
     inputs: Any = None,
 ) -> None:
-    """Add the gradients of `tensors` to the `.grad` of the leaves, as `Tensor.backward` does for one.
+    """Add the gradients of `tensors` to the `.grad` of the leaves: `Tensor.backward` for several.
 
     >>> import gradengine as ge
     >>> x = ge.tensor(2.0, requires_grad=True)
@@ -83,7 +83,7 @@ def grad(
     for i, y in enumerate(ys):
         if not isinstance(y, Traced):
             raise DTypeError(
-                hinted(f"grad: outputs[{i}] is {type(y).__name__}, no Tensor", "wrap it: ge.tensor(x)")
+                hinted(f"grad: outputs[{i}] is {type(y).__name__}, no Tensor", "use ge.tensor(x)")
             )
     seeds = _seeds(ys, grad_outputs, "grad")
     if not any(y.level or y.node is not None for y in ys):

@@ -1,10 +1,10 @@
-"""A user's own derivatives, and recomputation: custom_vjp, custom_jvp, Function and checkpoint.
+"""A user's own derivatives: custom_vjp, custom_jvp and Function.
 
-Each of them is a node on the tape whose pull runs the user's rule (or the function again) instead of
-a row's. Rules receive and return tensors, so forward mode and higher orders follow as long as the
-rules are written with engine operations.
+Each of them is a node on the tape whose pull runs the user's rule instead of a row's. Rules receive
+and return tensors, so forward mode and higher orders follow as long as the rules are written with
+engine operations.
 
-Floor 6: stands on forward.py, reverse.py and random.py.
+Floor 6: stands on forward.py and reverse.py.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .device import as_array, is_host, namespace, quiet
+from .device import as_array, namespace
 from .dtypes import is_inexact
 from .errors import GraphError, ShapeError, hinted
 from .forward import dual, value_of
-from .random import get_state, set_state
-from .reverse import gradients, zero_if_none
+from .reverse import gradients, handle, zero_if_none
 from .tape import (
     PICK,
     Leaf,
@@ -28,7 +27,6 @@ from .tape import (
     enable_grad,
     fit,
     grad_enabled,
-    next_tick,
     no_grad,
     record,
 )
@@ -42,7 +40,7 @@ Rule = Callable[..., Any]
 
 
 class Context:
-    """What a custom forward keeps for its backward: `ctx.save_for_backward(x, y)`, or any attribute."""
+    """What a custom forward keeps for its backward: `save_for_backward(x, y)`, any attribute."""
 
     def __init__(self) -> None:
         self.needs_input_grad: tuple[bool, ...] = ()
@@ -53,7 +51,7 @@ class Context:
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep tensors (inputs, outputs or others, or None) for `saved_tensors`."""
-        self._given, self._saved = tensors, tuple(map(_handle, tensors))
+        self._given, self._saved = tensors, tuple(map(handle, tensors))
 
     @property
     def saved_tensors(self) -> tuple[Any, ...]:
@@ -78,20 +76,11 @@ class Context:
         self.materialize = value
 
 
-def _handle(x: Any) -> Any:
-    """A tensor of the same values and history, which later writes to `x` do not reach."""
-    if not isinstance(x, Traced):
-        return x
-    handle = constant(type(x), x.array)
-    handle.node = x.node
-    return handle
-
-
 class UserOp:
     """An op whose rules are a user's functions of tensors.
 
-    `forward(ctx, *args)` gives a tensor or a tuple of them, `backward(ctx, *cotangents)` one gradient
-    for each argument, `push(args, tangents)` (optional) the tangents of the outputs.
+    `forward(ctx, *args)` gives a tensor or a tuple of them, `backward(ctx, *cotangents)` one
+    gradient for each argument, `push(args, tangents)` (optional) the tangents of the outputs.
     """
 
     def __init__(self, name: str, forward: Rule, backward: Rule, push: Rule | None = None) -> None:
@@ -106,7 +95,7 @@ class UserOp:
         ctx = Context()
         ctx.needs_input_grad = tuple(isinstance(x, Traced) and x.node is not None for x in args)
         with no_grad():
-            out = self.forward(ctx, *map(_handle, args))
+            out = self.forward(ctx, *map(handle, args))
         single = not isinstance(out, (tuple, list))
         outputs = [out] if single else list(out)
         for y in outputs:
@@ -191,7 +180,7 @@ class UserOp:
         ctx = Context()
         ctx.needs_input_grad = tuple(t is not None for t in tangents)
         with no_grad():
-            out = self.forward(ctx, *map(_handle, primals))
+            out = self.forward(ctx, *map(handle, primals))
         ctx.resolve(list(out) if isinstance(out, (tuple, list)) else [out], outputs)
         with enable_grad():
             found = self._gradients(ctx, leaves, len(primals))
@@ -211,7 +200,7 @@ class _Output:
 
 
 def _restored(ctx: Context, node: Node, graph: bool) -> Context:
-    """The context as backward sees it: saved outputs are on the tape again where a graph is wanted."""
+    """The context as backward sees it: saved outputs are on the tape again if a graph is wanted."""
     if not any(isinstance(x, _Output) for x in ctx._saved):
         return ctx
     seen = Context()
@@ -239,9 +228,7 @@ def _seed(c: Any, shape: Any, dtype: Any, xp: Any, materialize: bool) -> Any:
 def _fitted(name: str, i: int, c: Any, meta: Any) -> Any:
     c = c if isinstance(c, Traced) else constant(Tensor, as_array(c))
     given, needed = c.array.shape[::-1], meta[0][::-1]
-    if len(given) >= len(needed) and all(
-        n in (1, m) for m, n in zip(given, needed, strict=False)
-    ):
+    if len(given) >= len(needed) and all(n in (1, m) for m, n in zip(given, needed, strict=False)):
         return fit(c, *meta)
     raise ShapeError(
         hinted(
@@ -289,8 +276,8 @@ def _lift(x: Any) -> Any:
 class custom_vjp(_Custom):
     """A function with its own reverse rule: `f.defvjp(forward, backward)`.
 
-    `forward(*args)` returns (out, residuals), `backward(residuals, g)` a tuple of gradients, one for each
-    argument (None where there is none). Forward mode follows by transposing the rule.
+    `forward(*args)` returns (out, residuals), `backward(residuals, g)` a tuple of gradients, one
+    for each argument (None where there is none). Forward mode follows by transposing the rule.
 
     >>> import gradengine as ge
     >>> @ge.custom_vjp
@@ -372,7 +359,7 @@ def _columns(pairs: Sequence[tuple[Any, Any]], leaves: Sequence[Any]) -> tuple[A
 
 
 class Function:
-    """Subclass it with static methods `forward(ctx, *args)` and `backward(ctx, *grads)`; call `apply`.
+    """Subclass it with static methods `forward(ctx, *args)`, `backward(ctx, *grads)`; call `apply`.
 
     As in PyTorch: `ctx.save_for_backward`, `ctx.saved_tensors`, `ctx.needs_input_grad`; backward
     returns one gradient for each argument of forward. Written with engine operations it is
@@ -411,7 +398,7 @@ class Function:
 
 
 def once_differentiable(backward: Rule) -> Rule:
-    """Mark a Function's backward as not differentiable itself: asking for more raises, never lies."""
+    """Mark a Function's backward as not differentiable itself: asking for more raises."""
 
     @functools.wraps(backward)
     def wrapper(ctx: Context, *grads: Any) -> Any:
@@ -445,138 +432,3 @@ class _Once:
                 "write it with engine operations to differentiate it again",
             )
         )
-
-
-# --- recomputation ---
-
-
-class _Call:
-    """A call that can be made again: the function, its arguments as they were, the random state."""
-
-    def __init__(self, f: Rule, args: Any, kwargs: Any) -> None:
-        leaves, self.rebuild = flatten((args, kwargs))
-        self.f, self.leaves, self.state = f, [_handle(x) for x in leaves], get_state()
-        self.sources: tuple[Node, ...] = ()
-        self.digests: list[Any] = []
-
-    def finish(self, outputs: Sequence[Any], start: int) -> None:
-        """Note what the first run gave, to know it again."""
-        roots = [y.node for y in outputs if isinstance(y, Traced) and y.node is not None]
-        self.sources = tuple(_entries(roots, start))
-        self.digests = [_digest(y) for y in outputs]
-
-    def again(self) -> list[Any]:
-        """Run it once more, recorded; GraphError if it is not the same computation."""
-        second, now, start = _Call(self.f, (), {}), get_state(), next_tick()
-        set_state(self.state)
-        try:
-            with enable_grad():
-                args, kwargs = self.rebuild([_handle(x) for x in self.leaves])
-                outputs, _ = flatten(self.f(*args, **kwargs))
-        finally:
-            set_state(now)
-        second.finish(outputs, start)
-        if {*second.sources} != {*self.sources} or not _same(self.digests, second.digests):
-            raise GraphError(
-                hinted(
-                    "backward: checkpoint computed something else the second time",
-                    "the function must depend on nothing that changes between forward and backward:"
-                    " no tensor written to since, no random numbers but the default generator's",
-                )
-            )
-        return outputs
-
-
-def _digest(y: Any) -> Any:
-    """Shape, dtype and two sums of an output; on a GPU without the sums, which it would wait for."""
-    if not isinstance(y, Traced):
-        return None
-    array = y.array
-    if not is_host(namespace(array)) or not is_inexact(array.dtype):
-        return array.shape, array.dtype, 0.0, 0.0
-    with quiet():
-        total, size = array.sum(dtype="float64"), abs(array).sum(dtype="float64")
-    return array.shape, array.dtype, float(total), float(size)
-
-
-def _same(first: Sequence[Any], second: Sequence[Any]) -> bool:
-    """Whether two runs gave the same outputs, but for the last digits of parallel sums."""
-    for a, b in zip(first, second, strict=False):
-        if a is None or b is None or a[:2] != b[:2]:
-            if a is not b:
-                return False
-            continue
-        slack = {2: 1e-2, 4: 1e-5}.get(a[1].itemsize, 1e-12) * a[3]
-        if abs(a[2] - b[2]) > slack or abs(a[3] - b[3]) > slack:
-            return False
-    return len(first) == len(second)
-
-
-class _Checkpoint:
-    """The op of a checkpointed call: going back means running the function again, recorded.
-
-    The new nodes are newer than everything pending, so the pass goes through them next and comes
-    out at the nodes the function had used: the gradients are those of the plain call, bit for bit.
-    """
-
-    name = "checkpoint"
-
-    @staticmethod
-    def pull(node: Node, g: list[Any], _graph: bool) -> list[tuple[Node | None, Any]]:
-        outputs = node.saved[0].again()
-        return [(y.node, c) for y, c in zip(outputs, g, strict=True) if c is not None]
-
-
-_CHECKPOINT = _Checkpoint()
-
-
-def checkpoint(f: Rule, *args: Any, **kwargs: Any) -> Any:
-    """f(*args, **kwargs), storing only its inputs: the backward pass computes the inside again.
-
-    Memory falls from all of f's intermediate values to its arguments, for one more forward of f.
-    Gradients equal those of the plain call bit for bit, random numbers included; tensors that f
-    closes over get theirs too. f must compute the same both times: a backward pass raises
-    GraphError where a tensor f closes over was written to since, or random numbers came from a
-    generator other than the default one. (Chen et al., Training Deep Nets with Sublinear Memory
-    Cost, 2016.)
-
-    >>> import gradengine as ge
-    >>> x = ge.tensor(3.0, requires_grad=True)
-    >>> ge.checkpoint(lambda x: (x * x) * x, x).backward()
-    >>> x.grad
-    tensor(27.)
-    """
-    if not grad_enabled():
-        return f(*args, **kwargs)
-    call, start = _Call(f, args, kwargs), next_tick()
-    out = f(*args, **kwargs)
-    leaves, rebuild = flatten(out)
-    tensors = [y for y in leaves if isinstance(y, Traced)]
-    if any(y.level for y in tensors) or all(y.node is None for y in tensors):
-        return out
-    call.finish(leaves, start)
-    arrays = [x.array for x in call.leaves if isinstance(x, Traced)]
-    node = record(Tensor, _CHECKPOINT, None, call.sources, (call, *arrays)).node
-    return rebuild(
-        [
-            record(Tensor, PICK, y.array, (node,), (), (k, len(leaves)))
-            if isinstance(y, Traced) and y.node is not None
-            else y
-            for k, y in enumerate(leaves)
-        ]
-    )
-
-
-def _entries(roots: Sequence[Node], start: int) -> list[Node]:
-    """The nodes from before `start` that the roots were computed from: arguments and closures."""
-    seen, stack, found = set(roots), list(roots), []
-    while stack:
-        node = stack.pop()
-        if node.tick < start:
-            found.append(node)
-            continue
-        for parent in node.inputs:
-            if parent is not None and parent not in seen:
-                seen.add(parent)
-                stack.append(parent)
-    return found

@@ -1,9 +1,9 @@
 """Forward mode: tensors that carry a tangent along, and no tape.
 
 A `Dual` is a value with the derivative of that value in one direction. Every op that meets one
-computes its output as usual and the output's tangent from the same row that reverse mode uses. Each call of `jvp`
-has a level of its own; an op peels off the highest level first, so nested derivatives never
-mistake each other's tangents.
+computes its output as usual and the output's tangent from the same row that reverse mode uses. Each
+call of `jvp` has a level of its own; an op peels off the highest level first, so nested derivatives
+never mistake each other's tangents.
 
 Floor 5: stands on tensor.py.
 """
@@ -147,9 +147,9 @@ def dual(primal: Any, tangent: Any, level: int) -> Dual:
 def tangent_by_transposing(
     op: Op, y: Any, xs: Sequence[Any], ts: Sequence[Any], params: dict[str, Any]
 ) -> Any:
-    """The jvp of an op that states only its adjoint: the adjoint is linear in g, its transpose is the jvp.
+    """The jvp of an op that states only its adjoint, which is linear in g: the transpose of that.
 
-    With v(g) = J'g, the gradient of <v(g), t> with respect to g is J t; the value of g does not matter.
+    With v(g) = J'g, the gradient of <v(g), t> with respect to g is J t, whatever the value of g.
     """
     base = y
     while base.level:

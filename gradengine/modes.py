@@ -123,7 +123,7 @@ class enable_grad(_GradMode):
 
 
 class tangents_only(_GradMode):
-    """What forward mode sets in a `no_grad` block around it: tangents are computed, no tape kept."""
+    """What forward mode sets in a `no_grad` block around it: tangents are computed, no tape."""
 
     mode = None
 

@@ -1,8 +1,8 @@
-"""Reverse mode as people call it: `backward` into `.grad`, and `gradients` of outputs with respect to inputs.
+"""Reverse mode as people call it: `backward` into `.grad`, and `gradients` as values.
 
-Both check what they are given, start the tape's one pass, and hand out what arrived. A leaf's `.grad`
-is touched only after the whole pass has succeeded: an error in the middle leaves every gradient as it
-was.
+Both check what they are given, start the tape's one pass, and hand out what arrived. A leaf's
+`.grad` is touched only after the whole pass has succeeded: an error in the middle leaves every
+gradient as it was.
 
 Floor 3: stands on tape.py and op.py.
 """
@@ -113,7 +113,7 @@ def backward(
     create_graph: bool = False,
     inputs: Sequence[Any] | None = None,
 ) -> None:
-    """Add d(tensors)/d(leaf), weighted by `gradients`, to the `.grad` of every leaf (or of `inputs`)."""
+    """Add d(tensors)/d(leaf), weighted by `gradients`, to the `.grad` of all leaves or `inputs`."""
     nodes = [node_of(t, "backward", "the output") for t in tensors]
     seeds = [seed(t, g, "backward", create_graph) for t, g in zip(tensors, gradients, strict=True)]
     targets = None
@@ -150,7 +150,7 @@ def backward(
 
 
 def _sum_for(node: Node, g: Any) -> tuple[Node, Any, Any, bool]:
-    """What a node's gradient becomes: (node, the old one if it lives on, the new, whether to add)."""
+    """What a node's gradient becomes: (node, the old if it lives on, the new, whether to add)."""
     before = node.grad if isinstance(node, Leaf) else (node.extras or {}).get("grad")
     if before is None:
         return node, None, g, False
@@ -261,7 +261,7 @@ def _dual_gradients(
     graph: bool | None,
     name: str,
 ) -> list[Any]:
-    """Gradients of outputs that carry a tangent: d(J'c) = J'(dc) + (dJ)'c, and (dJ)'c = d<dy, c>."""
+    """Gradients of outputs with tangents: d(J'c) = J'(dc) + (dJ)'c, where (dJ)'c = d<dy, c>."""
     primals, tangents, seeds, bends = [], [], [], []
     join: Any = None
     for y, c in zip(outputs, cotangents, strict=True):
@@ -308,7 +308,7 @@ def zero_if_none(g: Any, like: Any) -> Any:
 
 
 class Alias:
-    """The identity, as an op: a new node for the same values, so that a transform can tell its own."""
+    """The identity, as an op: a new node for the same values; by it a transform knows its own."""
 
     name = "alias"
 
@@ -329,3 +329,12 @@ def fresh(x: Any) -> Any:
     leaf = constant(x.plain, x.array)
     leaf.node = Leaf()
     return leaf
+
+
+def handle(x: Any) -> Any:
+    """A twin of `x`, same values and history: a write to either leaves the other as it was."""
+    if not isinstance(x, Traced):
+        return x
+    twin = constant(type(x), x.array)
+    twin.node = x.node
+    return twin

@@ -22,6 +22,8 @@ from typing import Any, ClassVar, NamedTuple, cast
 from . import guard
 from .device import Array, as_array, quiet
 from .errors import DTypeError, GraphError, hinted
+from .graph import FREED, leading_to
+from .graph import reachable as reachable
 from .guard import exposed
 from .modes import enable_grad as enable_grad
 from .modes import grad_enabled as grad_enabled
@@ -81,7 +83,7 @@ class Node:
         """Append a hook to the list `kind`; the returned function removes it."""
         if not callable(hook):
             raise DTypeError(
-                hinted(f"hook: {type(hook).__name__} cannot be called", "give a function of the gradient")
+                hinted(f"hook: {type(hook).__name__} cannot be called", "give a function")
             )
         if self.extras is None:
             self.extras = {}
@@ -127,13 +129,6 @@ class Like(NamedTuple):
     @property
     def ndim(self) -> int:
         return len(self.shape)
-
-
-class Freed:
-    """Stands where saved arrays were, once a backward pass has used them."""
-
-
-FREED: Any = Freed()
 
 
 class Pick:
@@ -197,7 +192,7 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
 
 
 def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """The cotangent for an input of `shape` and `dtype`, from one for its broadcast, promoted form."""
+    """The cotangent for an input of `shape`, `dtype`, from one for its broadcast, promoted form."""
     if g.shape != shape:
         g = sum_to(g, shape)
     return g if g.dtype == dtype else g.astype(dtype)
@@ -395,37 +390,6 @@ def _freed(node: Node) -> GraphError:
             "call the first backward(retain_graph=True), or compute the loss again",
         )
     )
-
-
-def leading_to(roots: Iterable[Node], targets: Iterable[Node]) -> dict[Node, bool]:
-    """The nodes on a path from the roots back to a target: node -> whether it is a target.
-
-    A freed node has forgotten where it came from; if it is younger than a target it may lead
-    there, so it is on the path, and a pass that reaches it raises instead of leaving it out.
-    """
-    wanted = set(targets)
-    oldest = min((node.tick for node in wanted), default=0)
-    found: dict[Node, bool] = {}
-    for node in sorted(reachable(roots), key=lambda n: n.tick):
-        if node in wanted:
-            found[node] = True
-        elif any(parent in found for parent in node.inputs) or (
-            node.saved is FREED and node.tick > oldest
-        ):
-            found[node] = False
-    return found
-
-
-def reachable(roots: Iterable[Node]) -> set[Node]:
-    """All nodes the roots were computed from, the roots included."""
-    seen = set(roots)
-    stack = list(seen)
-    while stack:
-        for parent in stack.pop().inputs:
-            if parent is not None and parent not in seen:
-                seen.add(parent)
-                stack.append(parent)
-    return seen
 
 
 # --- whether an array has one owner ---

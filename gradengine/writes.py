@@ -2,8 +2,9 @@
 
 A write is a new step of the tape, never a change to an old one. The array is written in place where
 this tensor alone refers to it, and copied first where anybody else does: a node that saved it, a
-view, a person. So no write corrupts a gradient, and none needs to be forbidden, except to a leaf that asks for a
-gradient. A write to a view is carried to its base, and from there to every other view.
+view, a person. So no write corrupts a gradient, and none needs to be forbidden, except to a leaf
+that asks for a gradient. A write to a view is carried to its base, and from there to every other
+view.
 
 Floor 3: stands on op.py, views.py and ops/indexing.py.
 """
@@ -110,7 +111,7 @@ def _refuse_leaves(base: Any, others: list[Any]) -> None:
     if grad_enabled() and any(isinstance(t.node, Leaf) for t in (base, *others)):
         raise GraphError(
             hinted(
-                "in-place write: the tensor is a leaf that requires a gradient (or shows one's memory)",
+                "in-place write: the tensor is a leaf that requires a gradient, or a view of one",
                 "write under ge.no_grad() to change its value, or work on t.clone()",
             )
         )
