@@ -26,7 +26,8 @@ def pull_unary(op: Op) -> Pull:
     def pull(node: Node, g: Any, graph: bool) -> Any:
         if graph or node.meta is not None or g.dtype.itemsize == 2:
             return general(node, g, graph)
-        return ((node.inputs[0], chain(g, node.saved)),)
+        c = chain(g, node.saved)
+        return ((node.inputs[0], c if c.dtype is g.dtype else c.astype(g.dtype)),)
 
     return pull
 
@@ -40,8 +41,8 @@ def pull_binary(op: Op) -> Pull:
             return general(node, g, graph)
         a, b = node.inputs
         saved = node.saved
-        c = None if a is None else fit_saved(left(g, saved), saved[1])
-        d = None if b is None else fit_saved(right(g, saved), saved[2])
+        c = None if a is None else fit_saved(left(g, saved), saved[1], g)
+        d = None if b is None else fit_saved(right(g, saved), saved[2], g)
         return ((a, c), (b, d))
 
     return pull

@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from . import guard, views
 from .device import SCALARS, as_array, common_namespace, is_array, namespace_of
-from .errors import DTypeError, explain, hinted
+from .errors import DTypeError, GraphError, explain, hinted
 from .samples import Case
 from .tape import Like, Node, Traced, constant, fit, grad_enabled, record
 
@@ -259,7 +259,8 @@ class Op:
             ]
         if meta is None:
             if params is None:
-                return [(p, fit_saved(c, x)) for p, c, x in zip(inputs, found, saved[1:])]
+                pairs = zip(inputs, found, saved[1:], strict=True)
+                return [(parent, fit_saved(c, x, g)) for parent, c, x in pairs]
             return zip(inputs, found, strict=True)
         return [
             (parent, None if parent is None or c is None else fit(c, *m))
@@ -277,7 +278,15 @@ class Op:
                 return [c if c is None else c.astype(half) for c in found]
             return self._chained(g, y, xs, params, needed)
         if self.joint is not None and not self.adjoints:
-            return list(self.joint(g, y, *xs, **params))
+            found = self.joint(g, y, *xs, **params)
+            if not isinstance(found, (tuple, list)) or len(found) != len(xs):
+                raise GraphError(
+                    hinted(
+                        f"{self.name}: its adjoint must return {len(xs)} cotangents in a tuple",
+                        "return one for each input, None where there is none",
+                    )
+                )
+            return list(found)
         return [
             self._rule(i)[0](g, y, *xs, **params) if need else None for i, need in enumerate(needed)
         ]
@@ -335,10 +344,12 @@ class Op:
         return part if part.dtype == dtype else part.astype(dtype)
 
 
-def fit_saved(c: Any, x: Any) -> Any:
-    """A cotangent in the shape and dtype of its input, where the input itself was saved."""
-    if x is None or c is None or x.__class__ is float or x.__class__ is int:
+def fit_saved(c: Any, x: Any, g: Any) -> Any:
+    """A cotangent in the shape and dtype of its input: of `x` where that was saved, else of `g`."""
+    if c is None:
         return c
+    if x is None or x.__class__ is float or x.__class__ is int:
+        return c if c.dtype is g.dtype else c.astype(g.dtype)
     return c if c.shape == x.shape and c.dtype is x.dtype else fit(c, x.shape, x.dtype)
 
 
