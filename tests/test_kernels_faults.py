@@ -1,4 +1,4 @@
-"""The emulator is itself tested: each planted fault is caught, and the sound kernel beside it passes.
+"""The emulator is itself tested: planted faults are caught, the sound kernels beside them pass."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -104,6 +105,22 @@ def widened(x: Any) -> Any:
         return x.astype(np.float64)
 
 
+WORST: dict[tuple[str, str], tuple[float, str]] = {}  # (dtype, value or derivative)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def worst_errors(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Says in the end how far the worst well-conditioned result of each dtype was off."""
+    yield
+    capture = request.config.pluginmanager.get_plugin("capturemanager")
+    lines = [
+        f"worst error, {dtype} {what}: {error:.2f} ulp ({name})"
+        for (dtype, what), (error, name) in sorted(WORST.items())
+    ]
+    with capture.global_and_fixture_disabled():
+        print("", *lines, sep="\n")
+
+
 # --- inputs --------------------------------------------------------------------------------------
 
 
@@ -159,8 +176,11 @@ def allowed(dtype: str, limit: float, condition: Any, reference: Any, x: Any, fl
     return limit * (1 + np.minimum(condition, 1e300)) + (lost if flush else 0)
 
 
-def check(got: Any, reference: Any, dtype: str, tolerance: Any, x: Any, what: str) -> float:
-    """The worst error in ulp among well-conditioned points; fails on the worst offender."""
+PLAIN = {"float16": 2.5, "bfloat16": 2.5, "float32": 16.0, "float64": 4096.0}
+
+
+def check(got: Any, reference: Any, dtype: str, tolerance: Any, x: Any, what: str) -> None:
+    """Fails on the worst offender, saying where; remembers the worst well-conditioned error."""
     error = ref.errors_in_ulp(got, reference, dtype)
     excess = np.where(error > tolerance, error / tolerance, 0)
     worst = int(np.argmax(excess))
@@ -169,7 +189,10 @@ def check(got: Any, reference: Any, dtype: str, tolerance: Any, x: Any, what: st
         f"{error[worst]:.3g} ulp, {tolerance[worst]:.3g} allowed; "
         f"{int((excess > 0).sum())} such points"
     )
-    return float(error[np.isfinite(error)].max(initial=0.0))
+    tame = error[np.isfinite(error) & (tolerance <= PLAIN[dtype])]
+    top, kind = float(tame.max(initial=0.0)), "value" if what.endswith("value") else "derivative"
+    if top > WORST.get((dtype, kind), (0.0, ""))[0]:
+        WORST[dtype, kind] = top, what.split()[0]
 
 
 # --- the tests -----------------------------------------------------------------------------------
@@ -182,7 +205,7 @@ def at_kink(r: ref.Reference, x: Any, dtype: str) -> Any:
 
 @pytest.mark.parametrize("dtype", C_TYPES)
 @pytest.mark.parametrize("name", UNARY)
-def test_unary_against_float64(name: str, dtype: str, record_property: Any) -> None:
+def test_unary_against_float64(name: str, dtype: str) -> None:
     """Value and derivative of each functor of one operand in each dtype, specials included."""
     r = ref.UNARY[name]
     x = inputs(dtype)
@@ -200,11 +223,10 @@ def test_unary_against_float64(name: str, dtype: str, record_property: Any) -> N
     for worst in (1, -1) if DTYPES[dtype].itemsize == 2 else (0,):
         y, d = call(library(dtype, worst), name, dtype, x, parameters=parameters)
         tolerance = allowed(dtype, limits[0], conditioning(slope, value, x64), value, x64, flush)
-        top = check(y, value, dtype, tolerance, x, f"{name} value")
+        check(y, value, dtype, tolerance, x, f"{name} value")
         d, want = d[~at_kink(r, x64, dtype)], slope[~at_kink(r, x64, dtype)]
         tolerance = allowed(dtype, limits[1], steep, slope, x64, flush)[~at_kink(r, x64, dtype)]
-        top2 = check(d, want, dtype, tolerance, x[~at_kink(r, x64, dtype)], f"{name} derivative")
-        record_property("worst ulp", (top, top2))
+        check(d, want, dtype, tolerance, x[~at_kink(r, x64, dtype)], f"{name} derivative")
 
 
 def exact_points(r: ref.Reference) -> Any:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -235,6 +236,63 @@ def test_cupy_is_not_imported() -> None:
         "sys.exit('cupy' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class FakeCupy:
+    """As much of CuPy as the back end touches, recording what it is asked."""
+
+    class RawModule:
+        def __init__(self, path: str) -> None:
+            self.cubin = Path(path).read_bytes()
+
+        def get_function(self, name: str) -> Any:
+            return SimpleNamespace(kernel=SimpleNamespace(ptr=77), name=name, cubin=self.cubin)
+
+    class cuda:
+        runtime = SimpleNamespace(getDevice=lambda: 0)
+
+        class Device:
+            compute_capability = "90"
+
+            def __init__(self, index: int = 0) -> None:
+                self.attributes = {
+                    "MultiProcessorCount": 132,
+                    "MaxSharedMemoryPerBlockOptin": 232448,
+                }
+
+        @staticmethod
+        def get_current_stream() -> Any:
+            return SimpleNamespace(ptr=5)
+
+
+@needs_nvrtc
+def test_cupy_back_end_loads_once_and_launches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Our cubin goes to RawModule, the function and the packed arguments to the driver."""
+    pytest.importorskip("cupy", reason="CuPy is not installed")
+    monkeypatch.setenv("GRADENGINE_CACHE", str(tmp_path))
+    launched: list[tuple[Any, ...]] = []
+    device = kernels.CupyBackend()
+    driver = device._driver
+    assert callable(driver.launchKernel)
+    device._cupy = FakeCupy
+    device._driver = SimpleNamespace(launchKernel=lambda *args: launched.append(args))
+    monkeypatch.setattr(device, "pointer", lambda x: x.ctypes.data)
+    x = np.zeros(4, np.float32)
+    with kernels.using(device):
+        for shared in (0, 0, 100_000):
+            kernels.launch(NAME, (2, 1, 1), (256, 1, 1), (x, x, np.int64(4)), shared)
+    assert len(list(tmp_path.glob("*.cubin"))) == 1
+    assert [args[:9] for args in launched] == [
+        (77, 2, 1, 1, 256, 1, 1, shared, 5) for shared in (0, 0, 100_000)
+    ]
+    ((raw, allowed),) = device._functions.values()
+    assert raw.name.startswith("_Z11map_forward")
+    assert raw.cubin[:4] == b"\x7fELF"
+    assert raw.max_dynamic_shared_size_bytes == allowed == 100_000
+    assert device.multiprocessors() == 132
+    assert device.shared_limit() == 232448 - 4096
 
 
 # --- the command line ----------------------------------------------------------------------------
