@@ -67,7 +67,7 @@ class Reference:
 
     @staticmethod
     def detach(a):
-        return Pair(a.v.copy(), np.zeros_like(a.d))
+        return Pair(a.v.copy(), np.zeros(a.d.shape))
 
     @staticmethod
     def get(a, index):
