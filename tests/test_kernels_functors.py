@@ -191,8 +191,13 @@ def check(got: Any, reference: Any, dtype: str, tolerance: Any, x: Any, what: st
     )
     tame = error[np.isfinite(error) & (tolerance <= PLAIN[dtype])]
     top, kind = float(tame.max(initial=0.0)), "value" if what.endswith("value") else "derivative"
-    if top > WORST.get((dtype, kind), (0.0, ""))[0]:
-        WORST[dtype, kind] = top, what.split()[0]
+    if dtype != "float64":  # there mpmath is the judge
+        remember(dtype, kind, top, what.split()[0])
+
+
+def remember(dtype: str, kind: str, error: float, name: str) -> None:
+    if error > WORST.get((dtype, kind), (0.0, ""))[0]:
+        WORST[dtype, kind] = error, name
 
 
 # --- the tests -----------------------------------------------------------------------------------
@@ -257,9 +262,9 @@ def test_unary_against_mpmath(name: str) -> None:
             value = f(v)
             slope = mpmath.mpf(0) if steps else mpmath.diff(f, v, h=h * mpmath.mpf(10) ** -100)
             bend = abs(v * mpmath.diff(f, v, 2, h=h * mpmath.mpf(10) ** -80)) if not steps else 0
-            for got, want, by, limit in (
-                (y[i], value, abs(v * slope), r.ulp[0]),
-                (d[i], slope, bend, r.ulp[1]),
+            for kind, got, want, by, limit in (
+                ("value", y[i], value, abs(v * slope), r.ulp[0]),
+                ("derivative", d[i], slope, bend, r.ulp[1]),
             ):
                 unit = ref.spacing(np.array(float(want)), "float64")
                 tolerance = limit * (float(unit) + float(by) * 2.0**-52)
@@ -267,6 +272,8 @@ def test_unary_against_mpmath(name: str) -> None:
                 assert error <= tolerance, (
                     f"{name} at {point!r}: {got!r}, want {mpmath.nstr(want, 20)}"
                 )
+                if float(by) <= abs(float(want)):
+                    remember("float64", kind, float(error) / float(unit), name)
 
 
 @pytest.mark.parametrize("dtype", C_TYPES)
