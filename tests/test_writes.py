@@ -8,6 +8,8 @@ after every step, gradients in the end: by the backward pass, by forward mode, t
 The second part is about what the tape cannot see: arrays changed by people who hold them.
 """
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,6 +17,8 @@ from hypothesis import strategies as st
 
 import gradengine as ge
 from gradengine.errors import DTypeError, GraphError, OutOfRangeError, ShapeError
+from gradengine.op import registry
+from gradengine.testing import cases
 
 X, W = (3, 4), (4,)
 LEAVES = 16
@@ -737,3 +741,81 @@ def test_every_op_that_saves_is_watched(op):
         raw[0] = 0.25
     with pytest.raises(GraphError, match=f"backward: {op} saved"):
         z.sum().backward()
+
+
+# --- every op of the registry: a changed saved array is harmless or refused, never silent ---
+
+DIFFERENTIABLE = [op for op in registry.values() if op.differentiable]
+
+
+def calls_of(op):
+    """A few calls with arrays that hold something."""
+    found = []
+    for args, params in cases(op):
+        floats = [
+            i for i, a in enumerate(args) if isinstance(a, np.ndarray) and a.dtype.kind == "f"
+        ]
+        if floats and all(args[i].size for i in floats):
+            found.append((args, params, floats))
+    return found[1:2] + found[-1:]
+
+
+def recorded(op, args, params, floats):
+    """Leaves, the tensors the op read, its result, and a loss that saves neither of them."""
+    leaves = [ge.tensor(args[i], requires_grad=True) for i in floats]
+    inputs = dict(zip(floats, (x + 0.0 for x in leaves), strict=True))
+    y = op.function(*[inputs.get(i, a) for i, a in enumerate(args)], **params)
+    return leaves, list(inputs.values()), y, (y * weights(y, 1)).sum()
+
+
+def grads_of(leaves):
+    return [None if x.grad is None else x.grad.array for x in leaves]
+
+
+def refusal(loss):
+    try:
+        loss.backward(retain_graph=True)
+    except GraphError as error:
+        return str(error)
+    return ""
+
+
+def same(found, expected):
+    return all(
+        (a is None) == (b is None) and (a is None or np.array_equal(a, b, equal_nan=True))
+        for a, b in zip(found, expected, strict=True)
+    )
+
+
+@pytest.mark.parametrize("op", DIFFERENTIABLE, ids=lambda op: op.name)
+def test_no_op_is_spoilt_by_a_later_write(op):
+    for args, params, floats in calls_of(op):
+        leaves, _, y, loss = recorded(op, args, params, floats)
+        if not y.requires_grad:
+            continue
+        loss.backward()
+        clean = grads_of(leaves)
+
+        leaves, inputs, y, loss = recorded(op, args, params, floats)
+        for t in [*inputs, y]:
+            view = t[..., None]
+            with contextlib.suppress(ShapeError):  # a broadcast view cannot be written to
+                t *= 0
+                view += 7
+        loss.backward()
+        assert same(grads_of(leaves), clean)
+
+        for target in range(len(inputs) + 1):
+            for through_view in (False, True):
+                leaves, inputs, y, loss = recorded(op, args, params, floats)
+                t = [*inputs, y][target]
+                raw = (t[..., None] if through_view else t).data
+                if not raw.flags.writeable:
+                    continue
+                raw[...] = raw * 0.5 + 0.125
+                message = refusal(loss)
+                if message or any(a is t.array for a in y.node.saved or ()):
+                    assert "changed since through its raw" in message
+                    assert grads_of(leaves) == [None] * len(leaves)
+                else:
+                    assert same(grads_of(leaves), clean), (op.name, params, target)
