@@ -7,7 +7,7 @@
 
 namespace ge {
 
-// --- rectifiers: straight pieces -----------------------------------------------------------------------
+// --- rectifiers: straight pieces ----------------------------------------------------------------
 // y = max(x, 0); y' = 1 above 0, else 0
 template <class M> struct Relu {
   using A = scalar<M>;
@@ -38,7 +38,7 @@ template <class M> struct Relu6 {
   GE_HD A partial(A x) const { return x > A(0) && x < A(6) ? A(1) : A(0); }
 };
 
-// --- exponential below zero --------------------------------------------------------------------------
+// --- exponential below zero ---------------------------------------------------------------------
 // y = x above 0, else alpha (e^x - 1); y' = 1 or alpha e^x
 template <class M> struct Elu {
   using A = scalar<M>;
@@ -66,7 +66,7 @@ template <class M> struct Celu {
   GE_HD A partial(A x) const { return x > A(0) ? A(1) : M::exp(x * (A(1) / alpha)); }
 };
 
-// --- smooth gates: x times a sigmoid-like curve --------------------------------------------------------
+// --- smooth gates: x times a sigmoid-like curve -------------------------------------------------
 // y = x Phi(x); y' = Phi(x) + x phi(x), Phi and phi the standard normal's
 template <class M> struct Gelu {
   using A = scalar<M>;
@@ -74,10 +74,13 @@ template <class M> struct Gelu {
   GE_HD A partial(A x) const { return M::gelu_slope(x); }
 };
 
-// y = x/2 (1 + tanh u) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3); y' = s + 2 x u' s (1 - s)
+// y = x/2 (1 + tanh u) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3);
+// y' = s + 2 x u' s (1 - s)
 template <class M> struct GeluTanh {
   using A = scalar<M>;
-  GE_HD A twice_u(A x) const { return x * (A(1.59576912160573071175) + A(0.0713548162726002527) * x * x); }
+  GE_HD A twice_u(A x) const {
+    return x * (A(1.59576912160573071175) + A(0.0713548162726002527) * x * x);
+  }
   GE_HD A forward(A x) const { return bounded_below(x) * logistic<M>(twice_u(x)); }
   GE_HD A partial(A x) const {
     const A z = twice_u(x), e = M::exp(-magnitude(z)), r = M::reciprocal(A(1) + e);
@@ -111,7 +114,7 @@ template <class M> struct Mish {
   }
 };
 
-// --- sigmoids ------------------------------------------------------------------------------------------
+// --- sigmoids -----------------------------------------------------------------------------------
 // y = log(1 + e^(beta x)) / beta, x where beta x > threshold; y' = sigmoid(beta x), or 1
 template <class M> struct Softplus {
   using A = scalar<M>;
@@ -147,7 +150,7 @@ template <class M> struct Tanh {
   GE_HD A partial(A x) const { return M::sech2(x); }
 };
 
-// --- clipped and shrunken ------------------------------------------------------------------------------
+// --- clipped and shrunken -----------------------------------------------------------------------
 // y = min(max(x, min_val), max_val); y' = 1 strictly inside
 template <class M> struct Hardtanh {
   using A = scalar<M>;

@@ -1,12 +1,12 @@
-// arithmetic.cuh: the functions of two arguments as functors, value beside both derivatives, named after
-// the array API in camel case. M is the arithmetic policy of math.cuh. At ties maximum and minimum share
-// the derivative evenly between both sides.
+// arithmetic.cuh: the functions of two arguments as functors, value beside both derivatives, named
+// after the array API in camel case. M is the arithmetic policy of math.cuh. At ties maximum and
+// minimum share the derivative evenly between both sides.
 #pragma once
 #include "math.cuh"
 
 namespace ge {
 
-// --- the four operations -------------------------------------------------------------------------------
+// --- the four operations ------------------------------------------------------------------------
 template <class M> struct Add {
   using A = scalar<M>;
   GE_HD A forward(A a, A b) const { return a + b; }
@@ -33,7 +33,7 @@ template <class M> struct Divide {
   GE_HD A partial_b(A a, A b) const { return -M::divide(M::divide(a, b), b); }
 };
 
-// --- larger and smaller ----------------------------------------------------------------------------------
+// --- larger and smaller -------------------------------------------------------------------------
 template <class M> struct Maximum {
   using A = scalar<M>;
   GE_HD A forward(A a, A b) const { return a != a || a > b ? a : b; }
@@ -47,9 +47,9 @@ template <class M> struct Minimum {
   GE_HD A partial_b(A a, A b) const { return b < a ? A(1) : a == b ? A(0.5) : A(0); }
 };
 
-// --- powers, lengths and angles --------------------------------------------------------------------------
-// a^b; b a^(b-1), 0 where b = 0; a^b log a, 0 where a = 0 and b >= 0. A power that vanishes makes the
-// derivative vanish, also against an infinite factor.
+// --- powers, lengths and angles -----------------------------------------------------------------
+// a^b; b a^(b-1), 0 where b = 0; a^b log a, 0 where a = 0 and b >= 0. A power that vanishes makes
+// the derivative vanish, also against an infinite factor.
 template <class M> struct Power {
   using A = scalar<M>;
   GE_HD A forward(A a, A b) const { return M::pow(a, b); }
@@ -66,10 +66,15 @@ template <class M> struct Power {
 template <class M> struct Hypot {
   using A = scalar<M>;
   GE_HD A forward(A a, A b) const { return M::hypot(a, b); }
-  GE_HD A partial_a(A a, A b) const { return a == A(0) && b == b ? A(0) : M::divide(a, M::hypot(a, b)); }
-  GE_HD A partial_b(A a, A b) const { return b == A(0) && a == a ? A(0) : M::divide(b, M::hypot(a, b)); }
+  GE_HD A partial_a(A a, A b) const {
+    return a == A(0) && b == b ? A(0) : M::divide(a, M::hypot(a, b));
+  }
+  GE_HD A partial_b(A a, A b) const {
+    return b == A(0) && a == a ? A(0) : M::divide(b, M::hypot(a, b));
+  }
 };
-// the angle of (b, a); b / (a^2 + b^2) and -a / (a^2 + b^2), divided twice so that no square overflows
+// the angle of (b, a); b / (a^2 + b^2) and -a / (a^2 + b^2), divided twice so that no square
+// overflows
 template <class M> struct Atan2 {
   using A = scalar<M>;
   GE_HD A forward(A a, A b) const { return M::atan2(a, b); }
@@ -82,7 +87,8 @@ template <class M> struct Atan2 {
     return -M::divide(M::divide(a, r), r);
   }
 };
-// log(e^a + e^b); sigmoid(a - b) and sigmoid(b - a). Equal infinities have no difference: y is theirs.
+// log(e^a + e^b); sigmoid(a - b) and sigmoid(b - a). Equal infinities have no difference: y is
+// theirs.
 template <class M> struct Logaddexp {
   using A = scalar<M>;
   GE_HD A forward(A a, A b) const {
@@ -93,7 +99,7 @@ template <class M> struct Logaddexp {
   GE_HD A partial_b(A a, A b) const { return a == b ? A(0.5) : logistic<M>(b - a); }
 };
 
-// --- remainders and signs ----------------------------------------------------------------------------------
+// --- remainders and signs -----------------------------------------------------------------------
 // floor(a / b) from the remainder, so that it is exact; derivative zero
 template <class M> struct FloorDivide {
   using A = scalar<M>;

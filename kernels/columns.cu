@@ -1,7 +1,8 @@
-// columns.cu: sums over the rows of a matrix, the adjoint of broadcasting a row: bias gradients and every
-// broadcast along leading axes. Blocks are (32 columns of vectors) x (8 rows); each thread adds its rows
-// in accumulators, the block joins them in shared memory, and where the rows are cut into gridDim.y
-// pieces a second launch adds the pieces. The order of additions is fixed: deterministic, no atomics.
+// columns.cu: sums over the rows of a matrix, the adjoint of broadcasting a row: bias gradients and
+// every broadcast along leading axes. Blocks are (32 columns of vectors) x (8 rows); each thread
+// adds its rows in accumulators, the block joins them in shared memory, and where the rows are cut
+// into gridDim.y pieces a second launch adds the pieces. The order of additions is fixed:
+// deterministic, no atomics.
 #include "activations.cuh"
 using namespace ge;
 
@@ -22,9 +23,11 @@ template <class A, int N> GE_D void join_rows(A (&sums)[N], A (*shared)[32][N]) 
 
 }  // namespace ge
 
-// out[batch, piece, col] = sum of x[batch, row, col] over the rows of the piece; blockIdx.z is the batch
+// out[batch, piece, col] = sum of x[batch, row, col] over the rows of the piece; blockIdx.z is the
+// batch
 template <int N, class T, class Out>
-__global__ void __launch_bounds__(256) column_sums(const T* __restrict__ x, Out* __restrict__ out, i64 rows, i64 cols) {
+__global__ void __launch_bounds__(256)
+    column_sums(const T* __restrict__ x, Out* __restrict__ out, i64 rows, i64 cols) {
   using A = accumulate<T>;
   __shared__ A shared[8][32][N];
   const i64 vectors = cols / N, v = i64(blockIdx.x) * 32 + threadIdx.x;
@@ -49,12 +52,13 @@ __global__ void __launch_bounds__(256) column_sums(const T* __restrict__ x, Out*
   }
 }
 
-// The vjp of y = op(x + bias): dx = g op'(x + bias) and this block's share of the bias gradient, in one
-// read of x and g; column_sums adds the shares partial[piece, col].
+// The vjp of y = op(x + bias): dx = g op'(x + bias) and this block's share of the bias gradient, in
+// one read of x and g; column_sums adds the shares partial[piece, col].
 template <template <class> class Op, class T>
-__global__ void __launch_bounds__(256, 1) bias_vjp(const T* __restrict__ x, const T* __restrict__ bias,
-                                                const T* __restrict__ g, T* __restrict__ dx,
-                                                accumulate<T>* __restrict__ partial, i64 rows, u32 cols, Op<math<T>> op) {
+__global__ void __launch_bounds__(256, 1)
+    bias_vjp(const T* __restrict__ x, const T* __restrict__ bias, const T* __restrict__ g,
+             T* __restrict__ dx, accumulate<T>* __restrict__ partial, i64 rows, u32 cols,
+             Op<math<T>> op) {
   using A = accumulate<T>;
   constexpr int N = width<T>::value;
   __shared__ A shared[8][32][N];

@@ -1,7 +1,7 @@
 // common.cuh: the ground every kernel stands on: integer names, storage types and the type their
-// arithmetic is done in, 16-byte vectors, division by a fixed number, and the macros that let one source
-// pass through NVRTC, nvcc and plain g++ (functors on the host, whole kernels in the emulator). The
-// loader takes a folder for ours only if this file is in it.
+// arithmetic is done in, 16-byte vectors, division by a fixed number, and the macros that let one
+// source pass through NVRTC, nvcc and plain g++ (functors on the host, whole kernels in the
+// emulator). The loader takes a folder for ours only if this file is in it.
 #pragma once
 #include <cuda_fp16.h>
 #include <cuda_bf16.h>
@@ -10,7 +10,7 @@
 #include <cstring>
 #endif
 
-// --- where the code runs -------------------------------------------------------------------------
+// --- where the code runs ------------------------------------------------------------------------
 #if defined(__CUDACC__) || defined(__CUDACC_RTC__)
 #define GE_HD __host__ __device__ __forceinline__
 #define GE_D __device__ __forceinline__
@@ -24,7 +24,7 @@
 
 // The emulator defines this one itself; `extern __shared__` has no host meaning.
 #ifndef GE_DYNAMIC_SHARED
-#define GE_DYNAMIC_SHARED(TYPE, NAME)                             \
+#define GE_DYNAMIC_SHARED(TYPE, NAME)                                \
   extern __shared__ __align__(16) unsigned char ge_dynamic_shared[]; \
   TYPE* NAME = reinterpret_cast<TYPE*>(ge_dynamic_shared)
 #endif
@@ -37,12 +37,20 @@ using u64 = unsigned long long;
 using f16 = __half;
 using bf16 = __nv_bfloat16;
 
-// --- storage and arithmetic ----------------------------------------------------------------------
+// --- storage and arithmetic ---------------------------------------------------------------------
 // Values are stored as T and computed as accumulate<T>: float, or double for double.
-template <class T> struct accumulator { using type = float; };
-template <> struct accumulator<double> { using type = double; };
-template <class A, class B> struct is_same { static constexpr bool value = false; };
-template <class A> struct is_same<A, A> { static constexpr bool value = true; };
+template <class T> struct accumulator {
+  using type = float;
+};
+template <> struct accumulator<double> {
+  using type = double;
+};
+template <class A, class B> struct is_same {
+  static constexpr bool value = false;
+};
+template <class A> struct is_same<A, A> {
+  static constexpr bool value = true;
+};
 template <class T> using accumulate = typename accumulator<T>::type;
 
 template <class To, class From> GE_HD To convert(From v) { return static_cast<To>(v); }
@@ -63,17 +71,24 @@ template <> GE_HD bf16 convert<bf16, double>(double v) { return __double2bfloat1
 template <class T> GE_HD accumulate<T> load(T v) { return convert<accumulate<T>, T>(v); }
 template <class T> GE_HD T store(accumulate<T> v) { return convert<T, accumulate<T>>(v); }
 
-// --- vectors -------------------------------------------------------------------------------------
+// --- vectors ------------------------------------------------------------------------------------
 // N elements moved by one instruction where sizeof(T) * N is 16.
-template <class T, int N> struct alignas(sizeof(T) * N) vec { T v[N]; };
-template <class T> struct width { static constexpr int value = 16 / int(sizeof(T)); };
+template <class T, int N> struct alignas(sizeof(T) * N) vec {
+  T v[N];
+};
+template <class T> struct width {
+  static constexpr int value = 16 / int(sizeof(T));
+};
 
-// Inputs that nobody writes during the launch go through the read-only path. __ldg takes an int4, so the
-// bits are moved, never the values.
+// Inputs that nobody writes during the launch go through the read-only path. __ldg takes an int4,
+// so the bits are moved, never the values.
 template <class V> GE_D V read(const V* p) {
 #ifdef GE_ON_DEVICE
   if constexpr (sizeof(V) == 16) {
-    union { int4 bits; V value; } u = {__ldg(reinterpret_cast<const int4*>(p))};
+    union {
+      int4 bits;
+      V value;
+    } u = {__ldg(reinterpret_cast<const int4*>(p))};
     return u.value;
   }
 #endif
@@ -87,14 +102,14 @@ template <class T, int N> GE_D void write(T* p, u32 vector, const vec<T, N>& val
   reinterpret_cast<vec<T, N>*>(p)[vector] = value;
 }
 
-// --- products with a cotangent -------------------------------------------------------------------
-// Where the cotangent is exactly zero a singular local derivative contributes zero, so that a masked
-// branch gives no NaN: 0 * inf is not what the chain rule means there.
+// --- products with a cotangent ------------------------------------------------------------------
+// Where the cotangent is exactly zero a singular local derivative contributes zero, so that a
+// masked branch gives no NaN: 0 * inf is not what the chain rule means there.
 template <class A> GE_HD A chain(A g, A partial) { return g == A(0) ? A(0) : g * partial; }
 
-// --- division by a number fixed for the launch ------------------------------------------------------
-// n / d for n < 2^31 by a multiplication and a shift (Granlund and Montgomery 1994, figure 4.1); the
-// multiplier and the shift come from the host.
+// --- division by a number fixed for the launch --------------------------------------------------
+// n / d for n < 2^31 by a multiplication and a shift (Granlund and Montgomery 1994, figure 4.1);
+// the multiplier and the shift come from the host.
 struct FastDivisor {
   u32 divisor, multiplier, shift;
   GE_HD u32 divide(u32 n) const {

@@ -1,9 +1,9 @@
-// copy.cu: moving elements: dtype conversion, copies between any two layouts, transposition through shared
-// memory. Copies move bits, so they are written for element sizes, not for dtypes.
+// copy.cu: moving elements: dtype conversion, copies between any two layouts, transposition through
+// shared memory. Copies move bits, so they are written for element sizes, not for dtypes.
 #include "layout.cuh"
 using namespace ge;
 
-// --- conversion --------------------------------------------------------------------------------------------
+// --- conversion ---------------------------------------------------------------------------------
 // N elements per thread, 16 bytes of the wider type
 template <int N, class From, class To>
 __global__ void __launch_bounds__(256) cast(const From* __restrict__ x, To* __restrict__ y, i64 n) {
@@ -17,11 +17,12 @@ __global__ void __launch_bounds__(256) cast(const From* __restrict__ x, To* __re
   }
 }
 
-// --- copies ------------------------------------------------------------------------------------------------
+// --- copies -------------------------------------------------------------------------------------
 // y[offset 1 of i] = x[offset 0 of i]: reading a view, writing into one, or both
 template <class Word>
-__global__ void __launch_bounds__(256) copy_strided(const Word* __restrict__ x, Word* __restrict__ y, u32 n,
-                                                    const __grid_constant__ Layout<2> layout) {
+__global__ void __launch_bounds__(256)
+    copy_strided(const Word* __restrict__ x, Word* __restrict__ y, u32 n,
+                 const __grid_constant__ Layout<2> layout) {
 #pragma unroll 1
   for (u32 i = blockIdx.x * 256 + threadIdx.x; i < n; i += gridDim.x * 256) {
     const Offsets<2> at = layout.offsets(i);
@@ -29,10 +30,11 @@ __global__ void __launch_bounds__(256) copy_strided(const Word* __restrict__ x, 
   }
 }
 
-// y[batch, j, i] = x[batch, i, j] in tiles of 32 x 32, read and written along rows; blocks are 32 x 8. The
-// tile's extra column puts the elements of a column into different banks.
+// y[batch, j, i] = x[batch, i, j] in tiles of 32 x 32, read and written along rows; blocks are 32
+// x 8. The tile's extra column puts the elements of a column into different banks.
 template <class Word>
-__global__ void __launch_bounds__(256) transpose(const Word* __restrict__ x, Word* __restrict__ y, i64 rows, i64 cols) {
+__global__ void __launch_bounds__(256)
+    transpose(const Word* __restrict__ x, Word* __restrict__ y, i64 rows, i64 cols) {
   __shared__ Word tile[32][33];
   const i64 base = i64(blockIdx.z) * rows * cols, tiles = (rows + 31) / 32;
   const i64 left = i64(blockIdx.x) * 32;

@@ -1,12 +1,12 @@
-// elementary.cuh: the elementary functions of one argument as functors, value beside derivative, named
-// after the array API in camel case. M is the arithmetic policy of math.cuh. Where a derivative is
-// singular it is infinite here; the launcher's chain() keeps a zero cotangent zero.
+// elementary.cuh: the elementary functions of one argument as functors, value beside derivative,
+// named after the array API in camel case. M is the arithmetic policy of math.cuh. Where a
+// derivative is singular it is infinite here; the launcher's chain() keeps a zero cotangent zero.
 #pragma once
 #include "math.cuh"
 
 namespace ge {
 
-// --- signs and steps: the derivative is a sign, or zero everywhere --------------------------------------
+// --- signs and steps: the derivative is a sign, or zero everywhere ------------------------------
 // y = |x|; y' = sign x, 0 at 0
 template <class M> struct Abs {
   using A = scalar<M>;
@@ -53,7 +53,7 @@ template <class M> struct Round {
   GE_HD A partial(A) const { return A(0); }
 };
 
-// --- powers and roots ----------------------------------------------------------------------------------
+// --- powers and roots ---------------------------------------------------------------------------
 // y = x^2; y' = 2x
 template <class M> struct Square {
   using A = scalar<M>;
@@ -82,7 +82,7 @@ template <class M> struct Rsqrt {
   GE_HD A partial(A x) const { return M::divide(A(-0.5) * M::rsqrt(x), x); }
 };
 
-// --- exponentials and logarithms -----------------------------------------------------------------------
+// --- exponentials and logarithms ----------------------------------------------------------------
 // y = e^x = y'
 template <class M> struct Exp {
   using A = scalar<M>;
@@ -120,7 +120,7 @@ template <class M> struct Log10 {
   GE_HD A partial(A x) const { return M::divide(A(0.43429448190325182765), x); }
 };
 
-// --- trigonometry --------------------------------------------------------------------------------------
+// --- trigonometry -------------------------------------------------------------------------------
 template <class M> struct Sin {
   using A = scalar<M>;
   GE_HD A forward(A x) const { return M::sin(x); }
@@ -158,7 +158,7 @@ template <class M> struct Atan {
   GE_HD A partial(A x) const { return M::divide(A(1), A(1) + x * x); }
 };
 
-// --- hyperbolic functions (tanh is an activation) --------------------------------------------------------
+// --- hyperbolic functions (tanh is an activation) -----------------------------------------------
 template <class M> struct Sinh {
   using A = scalar<M>;
   GE_HD A forward(A x) const { return M::sinh(x); }
@@ -179,9 +179,7 @@ template <class M> struct Asinh {
 template <class M> struct Acosh {
   using A = scalar<M>;
   GE_HD A forward(A x) const { return M::acosh(x); }
-  GE_HD A partial(A x) const {
-    return M::divide(A(1), M::sqrt(x - A(1)) * M::sqrt(x + A(1)));
-  }
+  GE_HD A partial(A x) const { return M::divide(A(1), M::sqrt(x - A(1)) * M::sqrt(x + A(1))); }
 };
 // y' = 1 / ((1 - x)(1 + x)); NaN outside [-1, 1], as the value is
 template <class M> struct Atanh {
@@ -190,7 +188,7 @@ template <class M> struct Atanh {
   GE_HD A partial(A x) const { return M::divide(A(1), (A(1) - x) * (A(1) + x)); }
 };
 
-// --- error functions -----------------------------------------------------------------------------------
+// --- error functions ----------------------------------------------------------------------------
 // y' = 2/sqrt(pi) e^(-x^2)
 template <class M> struct Erf {
   using A = scalar<M>;

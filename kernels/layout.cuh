@@ -1,6 +1,6 @@
-// layout.cuh: where element i of a launch lies in each of its operands, for any strides. The Python side
-// drops dimensions of size one, joins those that lie behind one another in every operand and sends what
-// is left, innermost first. It keeps a launch below 2^31 elements; offsets are 64-bit.
+// layout.cuh: where element i of a launch lies in each of its operands, for any strides. The Python
+// side drops dimensions of size one, joins those that lie behind one another in every operand and
+// sends what is left, innermost first. It keeps a launch below 2^31 elements; offsets are 64-bit.
 #pragma once
 #include "common.cuh"
 
@@ -8,7 +8,9 @@ namespace ge {
 
 constexpr int MAX_DIMENSIONS = 6;
 
-template <int OPERANDS> struct Offsets { i64 of[OPERANDS]; };
+template <int OPERANDS> struct Offsets {
+  i64 of[OPERANDS];
+};
 
 template <int OPERANDS> struct Layout {
   u32 dimensions;

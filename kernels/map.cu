@@ -1,18 +1,19 @@
-// map.cu: elementwise launchers, forward and vjp, written once for every functor. They know loops, 16-byte
-// vectors, broadcasting and dtypes, and nothing of the maths. Blocks have 256 threads; the *_strided
-// kernels take any layout, the others want contiguous operands at 16-byte boundaries (the Python side
-// checks). Positions of tiles are 64-bit, once per tile; inside a tile 32 bits are enough.
+// map.cu: elementwise launchers, forward and vjp, written once for every functor. They know loops,
+// 16-byte vectors, broadcasting and dtypes, and nothing of the maths. Blocks have 256 threads; the
+// *_strided kernels take any layout, the others want contiguous operands at 16-byte boundaries (the
+// Python side checks). Positions of tiles are 64-bit, once per tile; inside a tile 32 bits are
+// enough.
 #include "activations.cuh"
 #include "arithmetic.cuh"
 #include "elementary.cuh"
 #include "layout.cuh"
 using namespace ge;
 
-// --- one operand ---------------------------------------------------------------------------------------
+// --- one operand --------------------------------------------------------------------------------
 // y = op(x), two vectors in flight per thread
 template <template <class> class Op, class T>
-__global__ void __launch_bounds__(256) map_forward(const T* __restrict__ x, T* __restrict__ y, i64 n,
-                                                   Op<math<T>> op) {
+__global__ void __launch_bounds__(256)
+    map_forward(const T* __restrict__ x, T* __restrict__ y, i64 n, Op<math<T>> op) {
   constexpr int N = width<T>::value, FLIGHT = 2, TILE = 256 * N * FLIGHT;
   const i64 tiles = n / TILE;
   for (i64 tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
@@ -54,8 +55,9 @@ __global__ void __launch_bounds__(256) map_vjp(const T* __restrict__ x, const T*
 }
 
 template <template <class> class Op, class T>
-__global__ void __launch_bounds__(256) map_forward_strided(const T* __restrict__ x, T* __restrict__ y, u32 n,
-                                                           const __grid_constant__ Layout<1> layout, Op<math<T>> op) {
+__global__ void __launch_bounds__(256)
+    map_forward_strided(const T* __restrict__ x, T* __restrict__ y, u32 n,
+                        const __grid_constant__ Layout<1> layout, Op<math<T>> op) {
 #pragma unroll 1
   for (u32 i = blockIdx.x * 256 + threadIdx.x; i < n; i += gridDim.x * 256) {
     const Offsets<1> at = layout.offsets(i);
@@ -64,9 +66,9 @@ __global__ void __launch_bounds__(256) map_forward_strided(const T* __restrict__
 }
 
 template <template <class> class Op, class T>
-__global__ void __launch_bounds__(256) map_vjp_strided(const T* __restrict__ x, const T* __restrict__ g,
-                                                       T* __restrict__ dx, u32 n, const __grid_constant__ Layout<2> layout,
-                                                       Op<math<T>> op) {
+__global__ void __launch_bounds__(256)
+    map_vjp_strided(const T* __restrict__ x, const T* __restrict__ g, T* __restrict__ dx, u32 n,
+                    const __grid_constant__ Layout<2> layout, Op<math<T>> op) {
 #pragma unroll 1
   for (u32 i = blockIdx.x * 256 + threadIdx.x; i < n; i += gridDim.x * 256) {
     const Offsets<2> at = layout.offsets(i);
@@ -74,10 +76,11 @@ __global__ void __launch_bounds__(256) map_vjp_strided(const T* __restrict__ x, 
   }
 }
 
-// --- two operands ----------------------------------------------------------------------------------------
+// --- two operands -------------------------------------------------------------------------------
 // Both operands lie over a matrix of rows x cols; an operand that broadcasts along the columns has
 // step 0 there, one that broadcasts along the rows has pitch 0. So one kernel serves equal shapes
-// (one long row), a scalar, a row (bias) and a column. Blocks are (x, y) = (vectors of a row, rows).
+// (one long row), a scalar, a row (bias) and a column. Blocks are (x, y) = (vectors of a row,
+// rows).
 template <class T> struct Broadcast {
   const T* data;
   i64 pitch;
@@ -94,12 +97,14 @@ template <class T> struct Broadcast {
 };
 
 template <template <class> class Op, class T>
-__global__ void __launch_bounds__(256, 1) map2_forward(Broadcast<T> a, Broadcast<T> b, T* __restrict__ y, i64 rows,
-                                                    i64 cols, Op<math<T>> op) {
+__global__ void __launch_bounds__(256, 1)
+    map2_forward(Broadcast<T> a, Broadcast<T> b, T* __restrict__ y, i64 rows, i64 cols,
+                 Op<math<T>> op) {
   constexpr int N = width<T>::value;
   const i64 vectors = cols / N, across = i64(gridDim.x) * blockDim.x;
   const i64 first = i64(blockIdx.x) * blockDim.x + threadIdx.x;
-  for (i64 row = i64(blockIdx.y) * blockDim.y + threadIdx.y; row < rows; row += i64(gridDim.y) * blockDim.y) {
+  for (i64 row = i64(blockIdx.y) * blockDim.y + threadIdx.y; row < rows;
+       row += i64(gridDim.y) * blockDim.y) {
     for (i64 v = first; v < vectors; v += across) {
       vec<T, N> p = a.template vector<N>(row, v), q = b.template vector<N>(row, v);
 #pragma unroll
@@ -114,13 +119,14 @@ __global__ void __launch_bounds__(256, 1) map2_forward(Broadcast<T> a, Broadcast
 
 // da = g dop/da and db = g dop/db over the broadcast shape, in one read; either may be null
 template <template <class> class Op, class T>
-__global__ void __launch_bounds__(256, 1) map2_vjp(Broadcast<T> a, Broadcast<T> b, const T* __restrict__ g,
-                                                T* __restrict__ da, T* __restrict__ db, i64 rows, i64 cols,
-                                                Op<math<T>> op) {
+__global__ void __launch_bounds__(256, 1)
+    map2_vjp(Broadcast<T> a, Broadcast<T> b, const T* __restrict__ g, T* __restrict__ da,
+             T* __restrict__ db, i64 rows, i64 cols, Op<math<T>> op) {
   constexpr int N = width<T>::value;
   const i64 vectors = cols / N, across = i64(gridDim.x) * blockDim.x;
   const i64 first = i64(blockIdx.x) * blockDim.x + threadIdx.x;
-  for (i64 row = i64(blockIdx.y) * blockDim.y + threadIdx.y; row < rows; row += i64(gridDim.y) * blockDim.y) {
+  for (i64 row = i64(blockIdx.y) * blockDim.y + threadIdx.y; row < rows;
+       row += i64(gridDim.y) * blockDim.y) {
     for (i64 v = first; v < vectors; v += across) {
       vec<T, N> p = a.template vector<N>(row, v), q = b.template vector<N>(row, v);
       const vec<T, N> t = read(reinterpret_cast<const vec<T, N>*>(g + row * cols) + v);
@@ -144,9 +150,9 @@ __global__ void __launch_bounds__(256, 1) map2_vjp(Broadcast<T> a, Broadcast<T> 
 }
 
 template <template <class> class Op, class T>
-__global__ void __launch_bounds__(256, 1) map2_forward_strided(const T* __restrict__ a, const T* __restrict__ b,
-                                                            T* __restrict__ y, u32 n, const __grid_constant__ Layout<2> layout,
-                                                            Op<math<T>> op) {
+__global__ void __launch_bounds__(256, 1)
+    map2_forward_strided(const T* __restrict__ a, const T* __restrict__ b, T* __restrict__ y, u32 n,
+                         const __grid_constant__ Layout<2> layout, Op<math<T>> op) {
 #pragma unroll 1
   for (u32 i = blockIdx.x * 256 + threadIdx.x; i < n; i += gridDim.x * 256) {
     const Offsets<2> at = layout.offsets(i);
@@ -155,10 +161,10 @@ __global__ void __launch_bounds__(256, 1) map2_forward_strided(const T* __restri
 }
 
 template <template <class> class Op, class T>
-__global__ void __launch_bounds__(256, 1) map2_vjp_strided(const T* __restrict__ a, const T* __restrict__ b,
-                                                        const T* __restrict__ g, T* __restrict__ da,
-                                                        T* __restrict__ db, u32 n, const __grid_constant__ Layout<3> layout,
-                                                        Op<math<T>> op) {
+__global__ void __launch_bounds__(256, 1)
+    map2_vjp_strided(const T* __restrict__ a, const T* __restrict__ b, const T* __restrict__ g,
+                     T* __restrict__ da, T* __restrict__ db, u32 n,
+                     const __grid_constant__ Layout<3> layout, Op<math<T>> op) {
 #pragma unroll 1
   for (u32 i = blockIdx.x * 256 + threadIdx.x; i < n; i += gridDim.x * 256) {
     const Offsets<3> at = layout.offsets(i);
@@ -168,15 +174,17 @@ __global__ void __launch_bounds__(256, 1) map2_vjp_strided(const T* __restrict__
   }
 }
 
-// --- bias + activation -------------------------------------------------------------------------------------
-// y = op(x + bias) over rows x cols, cols a multiple of the vector; its vjp stands in columns.cu, beside
-// the column sums that make the bias gradient.
+// --- bias + activation --------------------------------------------------------------------------
+// y = op(x + bias) over rows x cols, cols a multiple of the vector; its vjp stands in columns.cu,
+// beside the column sums that make the bias gradient.
 template <template <class> class Op, class T>
-__global__ void __launch_bounds__(256) bias_forward(const T* __restrict__ x, const T* __restrict__ bias,
-                                                    T* __restrict__ y, i64 rows, u32 cols, Op<math<T>> op) {
+__global__ void __launch_bounds__(256)
+    bias_forward(const T* __restrict__ x, const T* __restrict__ bias, T* __restrict__ y, i64 rows,
+                 u32 cols, Op<math<T>> op) {
   constexpr int N = width<T>::value;
   const u32 vectors = cols / N;
-  for (i64 row = i64(blockIdx.y) * blockDim.y + threadIdx.y; row < rows; row += i64(gridDim.y) * blockDim.y) {
+  for (i64 row = i64(blockIdx.y) * blockDim.y + threadIdx.y; row < rows;
+       row += i64(gridDim.y) * blockDim.y) {
     const T* from = x + row * cols;
     T* to = y + row * cols;
     for (u32 v = blockIdx.x * blockDim.x + threadIdx.x; v < vectors; v += gridDim.x * blockDim.x) {

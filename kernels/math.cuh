@@ -1,7 +1,8 @@
-// math.cuh: the arithmetic policy of the functors. A functor states its formula once, in the words of a
-// policy M; math<float> and math<double> answer with libm, math<f16> and math<bf16> with the hardware's
-// exp2, reciprocal and tanh in float, within 2 ulp of the 16-bit type. On the host the hardware
-// approximations are libm moved by their documented worst error, so that the tests meet the worst case.
+// math.cuh: the arithmetic policy of the functors. A functor states its formula once, in the words
+// of a policy M; math<float> and math<double> answer with libm, math<f16> and math<bf16> with the
+// hardware's exp2, reciprocal and tanh in float, within 2 ulp of the 16-bit type. On the host the
+// hardware approximations are libm moved by their documented worst error, so that the tests meet
+// the worst case.
 #pragma once
 #include "common.cuh"
 
@@ -11,17 +12,23 @@ template <class M> using scalar = typename M::A;
 
 template <class A> GE_HD A largest(A a, A b) { return a > b ? a : b; }
 template <class A> GE_HD A magnitude(A x) { return x < A(0) ? -x : x; }
-template <class A> GE_HD A lowest() { return sizeof(A) == 4 ? A(-3.402823466e+38f) : A(-1.7976931348623157e308); }
+template <class A> GE_HD A lowest() {
+  return sizeof(A) == 4 ? A(-3.402823466e+38f) : A(-1.7976931348623157e308);
+}
 // A gate that has underflowed to zero times -inf shall be -0, its limit, and not NaN.
 template <class A> GE_HD A bounded_below(A x) { return x < lowest<A>() ? lowest<A>() : x; }
 template <> GE_HD float magnitude<float>(float x) { return fabsf(x); }
 template <> GE_HD double magnitude<double>(double x) { return fabs(x); }
 
-// --- hardware approximations -------------------------------------------------------------------------
+// --- hardware approximations --------------------------------------------------------------------
 namespace hardware {
 #ifdef GE_ON_DEVICE
-#define GE_APPROXIMATION(NAME, PTX) \
-  GE_HD float NAME(float x) { float y; asm(PTX " %0, %1;" : "=f"(y) : "f"(x)); return y; }
+#define GE_APPROXIMATION(NAME, PTX)         \
+  GE_HD float NAME(float x) {               \
+    float y;                                \
+    asm(PTX " %0, %1;" : "=f"(y) : "f"(x)); \
+    return y;                               \
+  }
 GE_APPROXIMATION(exp2, "ex2.approx.ftz.f32")
 GE_APPROXIMATION(reciprocal, "rcp.approx.ftz.f32")
 GE_APPROXIMATION(log2, "lg2.approx.f32")
@@ -41,40 +48,43 @@ GE_HD float divide(float a, float b) {
 #endif
 inline float flush(float x) { return fabsf(x) < 1.17549435e-38f ? copysignf(0.f, x) : x; }
 inline float off(double y, double bound) { return float(y * (1.0 + GE_HARDWARE_ERROR * bound)); }
-inline float exp2(float x) { return flush(off(::exp2(double(x)), 2.4e-7)); }          // 2^-22
-inline float reciprocal(float x) { return flush(off(1.0 / flush(x), 1.2e-7)); }        // 1 ulp
-inline float log2(float x) {                                                          // 2^-22 absolute
+inline float exp2(float x) { return flush(off(::exp2(double(x)), 2.4e-7)); }     // 2^-22
+inline float reciprocal(float x) { return flush(off(1.0 / flush(x), 1.2e-7)); }  // 1 ulp
+inline float log2(float x) {                                                     // 2^-22 absolute
   const double y = ::log2(double(x));
   return x > 0.5f && x < 2.f ? float(y + GE_HARDWARE_ERROR * 2.4e-7) : off(y, 1.6e-7);
 }
 inline float sqrt(float x) { return off(::sqrt(double(x)), 1.2e-7); }
 inline float rsqrt(float x) { return off(1.0 / ::sqrt(double(x)), 1.3e-7); }
-inline float tanh(float x) { return off(::tanh(double(x)), 4.93e-4); }                // 2^-10.987
+inline float tanh(float x) { return off(::tanh(double(x)), 4.93e-4); }  // 2^-10.987
 inline float divide(float a, float b) { return off(double(a) / double(b), 2.4e-7); }
 #endif
 }  // namespace hardware
 
-// --- accurate: libm ----------------------------------------------------------------------------------
+// --- accurate: libm -----------------------------------------------------------------------------
 // One name per function for float and double, so that a functor need not know which it has.
 template <class T> struct math;
 
-#define GE_LIBM(NAME, FLOAT, DOUBLE)               \
+#define GE_LIBM(NAME, FLOAT, DOUBLE)                    \
   static GE_HD float NAME(float x) { return FLOAT(x); } \
   static GE_HD double NAME(double x) { return DOUBLE(x); }
 
 struct libm {
-  GE_LIBM(exp, expf, ::exp) GE_LIBM(expm1, expm1f, ::expm1)
-  GE_LIBM(log, logf, ::log) GE_LIBM(log1p, log1pf, ::log1p)
-  GE_LIBM(log2, log2f, ::log2) GE_LIBM(log10, log10f, ::log10)
-  GE_LIBM(sqrt, sqrtf, ::sqrt)
-  GE_LIBM(sin, sinf, ::sin) GE_LIBM(cos, cosf, ::cos) GE_LIBM(tan, tanf, ::tan)
-  GE_LIBM(asin, asinf, ::asin) GE_LIBM(acos, acosf, ::acos) GE_LIBM(atan, atanf, ::atan)
-  GE_LIBM(sinh, sinhf, ::sinh) GE_LIBM(cosh, coshf, ::cosh) GE_LIBM(tanh, tanhf, ::tanh)
-  GE_LIBM(asinh, asinhf, ::asinh) GE_LIBM(acosh, acoshf, ::acosh) GE_LIBM(atanh, atanhf, ::atanh)
-  GE_LIBM(erf, erff, ::erf) GE_LIBM(erfc, erfcf, ::erfc)
-  GE_LIBM(floor, floorf, ::floor) GE_LIBM(ceil, ceilf, ::ceil)
-  GE_LIBM(trunc, truncf, ::trunc) GE_LIBM(rint, rintf, ::rint)
-  static GE_HD float pow(float a, float b) { return powf(a, b); }
+  GE_LIBM(exp, expf, ::exp)
+  GE_LIBM(expm1, expm1f, ::expm1) GE_LIBM(log, logf, ::log) GE_LIBM(log1p, log1pf, ::log1p)
+      GE_LIBM(log2, log2f, ::log2) GE_LIBM(log10, log10f, ::log10) GE_LIBM(sqrt, sqrtf, ::sqrt)
+          GE_LIBM(sin, sinf, ::sin) GE_LIBM(cos, cosf, ::cos) GE_LIBM(tan, tanf, ::tan)
+              GE_LIBM(asin, asinf, ::asin) GE_LIBM(acos, acosf, ::acos) GE_LIBM(atan, atanf, ::atan)
+                  GE_LIBM(sinh, sinhf, ::sinh) GE_LIBM(cosh, coshf, ::cosh)
+                      GE_LIBM(tanh, tanhf, ::tanh) GE_LIBM(asinh, asinhf, ::asinh)
+                          GE_LIBM(acosh, acoshf, ::acosh) GE_LIBM(atanh, atanhf, ::atanh)
+                              GE_LIBM(erf, erff, ::erf) GE_LIBM(erfc, erfcf, ::erfc)
+                                  GE_LIBM(floor, floorf, ::floor) GE_LIBM(ceil, ceilf, ::ceil)
+                                      GE_LIBM(trunc, truncf, ::trunc)
+                                          GE_LIBM(rint, rintf, ::rint) static GE_HD
+      float pow(float a, float b) {
+    return powf(a, b);
+  }
   static GE_HD double pow(double a, double b) { return ::pow(a, b); }
   static GE_HD float atan2(float a, float b) { return atan2f(a, b); }
   static GE_HD double atan2(double a, double b) { return ::atan2(a, b); }
@@ -97,7 +107,8 @@ struct libm {
 template <class T> struct accurate : libm {
   using A = accumulate<T>;
   static GE_HD A divide(A a, A b) { return a / b; }
-  // of numbers from 1 to 2^64, as the sigmoids need it: the hardware's guess and a Newton step in float
+  // of numbers from 1 to 2^64, as the sigmoids need it: the hardware's guess and a Newton step in
+  // float
   static GE_HD float reciprocal(float x) {
     const float r = hardware::reciprocal(x);
     return fmaf(r, fmaf(-x, r, 1.f), r);
@@ -143,12 +154,12 @@ template <class T> struct accurate : libm {
 template <> struct math<float> : accurate<float> {};
 template <> struct math<double> : accurate<double> {};
 
-// --- fast: float arithmetic on the hardware's approximations, for 16-bit storage ----------------------
+// --- fast: float arithmetic on the hardware's approximations, for 16-bit storage ----------------
 struct fast : libm {
   using A = float;
   static GE_HD float exp(float x) { return hardware::exp2(1.4426950408889634f * x); }
-  // near one log2's absolute error is all there is, near zero exp(x) - 1 and log(1 + x) lose their digits:
-  // short series there
+  // near one log2's absolute error is all there is, near zero exp(x) - 1 and log(1 + x) lose their
+  // digits: short series there
   static GE_HD float log_series(float d) {
     return fmaf(d * d, fmaf(d, fmaf(d, -0.25f, 0.33333333f), -0.5f), d);
   }
@@ -188,8 +199,9 @@ struct fast : libm {
     const float e = exp(-2.f * fabsf(x)), t = (1.f - e) * reciprocal(1.f + e);
     return fabsf(x) < 0.6f ? x * q * p : x - copysignf(t, x);
   }
-  // Phi(-|x|) = exp(-x^2/2) t P(t), t = 1 / (1 + 0.51 |x|/sqrt 2): one exp2 and one reciprocal serve value
-  // and slope. P is a minimax fit of half the scaled erfc, relative error 8.4e-7 for |x| < 14.
+  // Phi(-|x|) = exp(-x^2/2) t P(t), t = 1 / (1 + 0.51 |x|/sqrt 2): one exp2 and one reciprocal
+  // serve value and slope. P is a minimax fit of half the scaled erfc, relative error 8.4e-7 for
+  // |x| < 14.
   static GE_HD float upper_tail(float x, float& e) {
     const float t = hardware::reciprocal(fmaf(0.360624458f, fabsf(x), 1.f));
     e = hardware::exp2(-0.72134752044448170f * x * x);
@@ -218,8 +230,9 @@ template <> struct math<bf16> : fast {
   static GE_HD float tanh(float x) { return hardware::tanh(x); }
 };
 
-// --- shared pieces -------------------------------------------------------------------------------------
-// 1 / (1 + exp(-x)) and its slope from e = exp(-|x|): no overflow, full relative accuracy in both tails.
+// --- shared pieces ------------------------------------------------------------------------------
+// 1 / (1 + exp(-x)) and its slope from e = exp(-|x|): no overflow, full relative accuracy in both
+// tails.
 template <class M> GE_HD scalar<M> logistic(scalar<M> x) {
   using A = scalar<M>;
   const A e = M::exp(-magnitude(x)), r = M::reciprocal(A(1) + e);

@@ -1,12 +1,14 @@
-// optim.cu: optimiser steps over flat buffers, one launch for all parameters, and the gradient norm with
-// its clipping, which never asks the host. Parameters and gradients are T; moments and master weights are
-// in the accumulation type. A thread moves 4 elements (8 bytes of a 16-bit type, 16 of a float): the
-// moments in float are the wider traffic. Formulas in the order of PyTorch's documentation.
+// optim.cu: optimiser steps over flat buffers, one launch for all parameters, and the gradient norm
+// with its clipping, which never asks the host. Parameters and gradients are T; moments and master
+// weights are in the accumulation type. A thread moves 4 elements (8 bytes of a 16-bit type, 16 of
+// a float): the moments in float are the wider traffic. Formulas in the order of PyTorch's
+// documentation.
 #include "math.cuh"
 using namespace ge;
 
-// What changes from step to step: by value, or read from device memory where a captured step replays.
-// `scale` multiplies the gradient first (the clipping coefficient, or the inverse loss scale).
+// What changes from step to step: by value, or read from device memory where a captured step
+// replays. `scale` multiplies the gradient first (the clipping coefficient, or the inverse loss
+// scale).
 template <class A> struct Step {
   A lr, weight_decay, beta1, beta2, epsilon, correction1, correction2;
 };
@@ -34,7 +36,10 @@ template <class T, int N> struct Weights {
     vec<T, N> out;
     vec<accumulate<T>, N> wide;
 #pragma unroll
-    for (int k = 0; k < N; ++k) { wide.v[k] = w[k]; out.v[k] = store<T>(w[k]); }
+    for (int k = 0; k < N; ++k) {
+      wide.v[k] = w[k];
+      out.v[k] = store<T>(w[k]);
+    }
     reinterpret_cast<vec<T, N>*>(p)[v] = out;
     if (master) reinterpret_cast<vec<accumulate<T>, N>*>(master)[v] = wide;
   }
@@ -42,15 +47,15 @@ template <class T, int N> struct Weights {
 
 }  // namespace ge
 
-// --- SGD with momentum -------------------------------------------------------------------------------------
+// --- SGD with momentum --------------------------------------------------------------------------
 // g += weight_decay p; b = momentum b + (1 - dampening) g (b = g at the first step);
-// p -= lr (nesterov ? g + momentum b : b). Without momentum the buffer is null. In Step, beta1 is the
-// momentum and beta2 one minus the dampening.
+// p -= lr (nesterov ? g + momentum b : b). Without momentum the buffer is null. In Step, beta1 is
+// the momentum and beta2 one minus the dampening.
 template <int N, class T>
-__global__ void __launch_bounds__(256) sgd_step(T* p, const T* __restrict__ g, accumulate<T>* buffer,
-                                                accumulate<T>* master, i64 n, Step<accumulate<T>> step,
-                                                const Step<accumulate<T>>* __restrict__ live,
-                                                const accumulate<T>* __restrict__ scale, int nesterov, int first) {
+__global__ void __launch_bounds__(256)
+    sgd_step(T* p, const T* __restrict__ g, accumulate<T>* buffer, accumulate<T>* master, i64 n,
+             Step<accumulate<T>> step, const Step<accumulate<T>>* __restrict__ live,
+             const accumulate<T>* __restrict__ scale, int nesterov, int first) {
   using A = accumulate<T>;
   if (live) step = *live;
   const A factor = scale ? *scale : A(1);
@@ -77,15 +82,17 @@ __global__ void __launch_bounds__(256) sgd_step(T* p, const T* __restrict__ g, a
   }
 }
 
-// --- Adam and AdamW -------------------------------------------------------------------------------------------
+// --- Adam and AdamW -----------------------------------------------------------------------------
 // m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
-// p -= lr (m / correction1) / (sqrt(v / correction2) + epsilon), corrections 1 - beta^t (Kingma and Ba 2015).
-// DECOUPLED takes weight decay from p itself (Loshchilov and Hutter 2019), else it is added to g.
+// p -= lr (m / correction1) / (sqrt(v / correction2) + epsilon), corrections 1 - beta^t (Kingma and
+// Ba 2015). DECOUPLED takes weight decay from p itself (Loshchilov and Hutter 2019), else it is
+// added to g.
 template <bool DECOUPLED, int N, class T>
-__global__ void __launch_bounds__(256) adam_step(T* p, const T* __restrict__ g, accumulate<T>* m, accumulate<T>* v,
-                                                 accumulate<T>* master, i64 n, Step<accumulate<T>> step,
-                                                 const Step<accumulate<T>>* __restrict__ live,
-                                                 const accumulate<T>* __restrict__ scale) {
+__global__ void __launch_bounds__(256)
+    adam_step(T* p, const T* __restrict__ g, accumulate<T>* m, accumulate<T>* v,
+              accumulate<T>* master, i64 n, Step<accumulate<T>> step,
+              const Step<accumulate<T>>* __restrict__ live,
+              const accumulate<T>* __restrict__ scale) {
   using A = accumulate<T>;
   using M = math<A>;
   if (live) step = *live;
@@ -114,12 +121,12 @@ __global__ void __launch_bounds__(256) adam_step(T* p, const T* __restrict__ g, 
   }
 }
 
-// --- norm and clipping ----------------------------------------------------------------------------------------
+// --- norm and clipping --------------------------------------------------------------------------
 // From the partial sums of squares (row_sums<true, ...> of each gradient): result[0] = norm and
 // result[1] = min(1, max_norm / (norm + 1e-6)). One block; the order of additions is fixed.
 template <class A>
-__global__ void __launch_bounds__(256) clip_coefficient(const A* __restrict__ squares, i64 count, A max_norm,
-                                                        A* __restrict__ result) {
+__global__ void __launch_bounds__(256)
+    clip_coefficient(const A* __restrict__ squares, i64 count, A max_norm, A* __restrict__ result) {
   __shared__ A sums[256];
   A total = A(0);
   for (i64 i = threadIdx.x; i < count; i += 256) total += squares[i];
@@ -135,9 +142,11 @@ __global__ void __launch_bounds__(256) clip_coefficient(const A* __restrict__ sq
   }
 }
 
-// x *= *factor, the factor in device memory; may be skipped by handing the factor to the optimiser step
+// x *= *factor, the factor in device memory; may be skipped by handing the factor to the optimiser
+// step
 template <int N, class T>
-__global__ void __launch_bounds__(256) scale_by(T* x, i64 n, const accumulate<T>* __restrict__ factor) {
+__global__ void __launch_bounds__(256)
+    scale_by(T* x, i64 n, const accumulate<T>* __restrict__ factor) {
   const accumulate<T> f = *factor;
   const i64 vectors = n / N, threads = i64(gridDim.x) * 256;
   for (i64 v = i64(blockIdx.x) * 256 + threadIdx.x; v < vectors; v += threads) {

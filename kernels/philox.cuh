@@ -1,11 +1,13 @@
-// philox.cuh: Philox4x32-10, the counter-based generator of Salmon, Moraes, Dror and Shaw, "Parallel random
-// numbers: as easy as 1, 2, 3" (2011), section 4.1.
+// philox.cuh: Philox4x32-10, the counter-based generator of Salmon, Moraes, Dror and Shaw,
+// "Parallel random numbers: as easy as 1, 2, 3" (2011), section 4.1.
 #pragma once
 #include "common.cuh"
 
 namespace ge {
 
-struct Words { u32 word[4]; };
+struct Words {
+  u32 word[4];
+};
 
 GE_HD u32 high_product(u32 a, u32 b) {
 #ifdef GE_ON_DEVICE

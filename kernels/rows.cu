@@ -1,7 +1,8 @@
-// rows.cu: kernels that work on the rows of a matrix: softmax, log-softmax, softmax cross-entropy, layer
-// norm, RMS norm, sums of rows. Each row is read once: it is kept in dynamic shared memory between the
-// passes (CACHED) unless it is too long for it, when the passes read it again. N is the vector, 16 bytes
-// or one element where rows do not start on 16-byte boundaries. Rows are shared out as reduce.cuh says.
+// rows.cu: kernels that work on the rows of a matrix: softmax, log-softmax, softmax cross-entropy,
+// layer norm, RMS norm, sums of rows. Each row is read once: it is kept in dynamic shared memory
+// between the passes (CACHED) unless it is too long for it, when the passes read it again. N is the
+// vector, 16 bytes or one element where rows do not start on 16-byte boundaries. Rows are shared
+// out as reduce.cuh says.
 #include "reduce.cuh"
 using namespace ge;
 
@@ -33,13 +34,17 @@ template <int N, class T> GE_D vec<T, N> parameter(const T* data, u32 v, accumul
   return splat;
 }
 
-// The softmax pair of a vector of values joined to `pair`: one exponential per value and one for both.
+// The softmax pair of a vector of values joined to `pair`: one exponential per value and one for
+// both.
 template <class M, class T, int N>
 GE_D SoftmaxPair<scalar<M>> absorb(SoftmaxPair<scalar<M>> pair, const vec<T, N>& values) {
   using A = scalar<M>;
   A m = pair.m;
 #pragma unroll
-  for (int k = 0; k < N; ++k) { const A x = load(values.v[k]); m = x > m || x != x ? x : m; }
+  for (int k = 0; k < N; ++k) {
+    const A x = load(values.v[k]);
+    m = x > m || x != x ? x : m;
+  }
   A s = pair.s * M::exp(pair.m - m);
 #pragma unroll
   for (int k = 0; k < N; ++k) s += M::exp(load(values.v[k]) - m);
@@ -51,16 +56,18 @@ GE_D SoftmaxPair<scalar<M>> softmax_pair(const Row<T, N, CACHED>& row, u32 vecto
                                          SoftmaxPair<scalar<M>>* slots) {
   using A = scalar<M>;
   SoftmaxPair<A> pair{lowest<A>(), A(0)};
-  for (u32 v = threadIdx.x; v < vectors; v += blockDim.x) pair = absorb<M, T, N>(pair, row.first(v));
+  for (u32 v = threadIdx.x; v < vectors; v += blockDim.x)
+    pair = absorb<M, T, N>(pair, row.first(v));
   return row_join<M>(pair, slots);
 }
 
 }  // namespace ge
 
-// --- softmax -----------------------------------------------------------------------------------------------
+// --- softmax ------------------------------------------------------------------------------------
 // y = exp(x - m) / s, or with LOG x - m - log s
 template <bool LOG, bool CACHED, int N, class T>
-__global__ void __launch_bounds__(512, 1) softmax_forward(const T* __restrict__ x, T* __restrict__ y, i64 rows, u32 cols) {
+__global__ void __launch_bounds__(512, 1)
+    softmax_forward(const T* __restrict__ x, T* __restrict__ y, i64 rows, u32 cols) {
   using M = math<T>;
   using A = scalar<M>;
   __shared__ SoftmaxPair<A> slots[32];
@@ -85,8 +92,9 @@ __global__ void __launch_bounds__(512, 1) softmax_forward(const T* __restrict__ 
 
 // dx = y (g - sum g y), or with LOG g - exp(y) sum g
 template <bool LOG, bool CACHED, int N, class T>
-__global__ void __launch_bounds__(512, 1) softmax_vjp(const T* __restrict__ y, const T* __restrict__ g, T* __restrict__ dx,
-                                                   i64 rows, u32 cols) {
+__global__ void __launch_bounds__(512, 1)
+    softmax_vjp(const T* __restrict__ y, const T* __restrict__ g, T* __restrict__ dx, i64 rows,
+                u32 cols) {
   using M = math<T>;
   using A = scalar<M>;
   __shared__ A slots[32];
@@ -116,14 +124,15 @@ __global__ void __launch_bounds__(512, 1) softmax_vjp(const T* __restrict__ y, c
   }
 }
 
-// --- softmax cross-entropy -----------------------------------------------------------------------------------
-// loss = log sum exp(x) - x[target] and dx = scale (softmax(x) - onehot(target)) in one read and one write;
-// a row whose target is ignore_index gives zeros, one whose target is out of range a NaN loss. dx may be x
-// itself: a thread writes what it has read.
+// --- softmax cross-entropy ----------------------------------------------------------------------
+// loss = log sum exp(x) - x[target] and dx = scale (softmax(x) - onehot(target)) in one read and
+// one write; a row whose target is ignore_index gives zeros, one whose target is out of range a NaN
+// loss. dx may be x itself: a thread writes what it has read.
 template <bool CACHED, int N, class T>
-__global__ void __launch_bounds__(512, 1) softmax_cross_entropy(const T* x, const i64* __restrict__ target,
-                                                             accumulate<T>* __restrict__ loss, T* dx, i64 rows, u32 cols,
-                                                             accumulate<T> scale, i64 ignore_index) {
+__global__ void __launch_bounds__(512, 1)
+    softmax_cross_entropy(const T* x, const i64* __restrict__ target,
+                          accumulate<T>* __restrict__ loss, T* dx, i64 rows, u32 cols,
+                          accumulate<T> scale, i64 ignore_index) {
   using M = math<T>;
   using A = scalar<M>;
   __shared__ SoftmaxPair<A> slots[32];
@@ -153,14 +162,14 @@ __global__ void __launch_bounds__(512, 1) softmax_cross_entropy(const T* x, cons
   }
 }
 
-// --- layer norm and RMS norm -----------------------------------------------------------------------------------
-// CENTERED: y = (x - mean) rstd w + b, else y = x rstd w; w and b may be null. The variance is summed
-// about the mean, in a second pass over the kept row.
+// --- layer norm and RMS norm --------------------------------------------------------------------
+// CENTERED: y = (x - mean) rstd w + b, else y = x rstd w; w and b may be null. The variance is
+// summed about the mean, in a second pass over the kept row.
 template <bool CENTERED, bool CACHED, int N, class T>
-__global__ void __launch_bounds__(512, 1) norm_forward(const T* __restrict__ x, const T* __restrict__ weight,
-                                                    const T* __restrict__ bias, T* __restrict__ y,
-                                                    accumulate<T>* __restrict__ mean, accumulate<T>* __restrict__ rstd,
-                                                    i64 rows, u32 cols, accumulate<T> epsilon) {
+__global__ void __launch_bounds__(512, 1)
+    norm_forward(const T* __restrict__ x, const T* __restrict__ weight, const T* __restrict__ bias,
+                 T* __restrict__ y, accumulate<T>* __restrict__ mean,
+                 accumulate<T>* __restrict__ rstd, i64 rows, u32 cols, accumulate<T> epsilon) {
   using M = math<accumulate<T>>;
   using A = scalar<M>;
   __shared__ A slots[32];
@@ -183,7 +192,10 @@ __global__ void __launch_bounds__(512, 1) norm_forward(const T* __restrict__ x, 
       for (u32 v = threadIdx.x; v < vectors; v += blockDim.x) {
         const V a = row.again(v);
 #pragma unroll
-        for (int k = 0; k < N; ++k) { const A d = load(a.v[k]) - center; total += d * d; }
+        for (int k = 0; k < N; ++k) {
+          const A d = load(a.v[k]) - center;
+          total += d * d;
+        }
       }
       total = row_sum(total, slots) * share;
     }
@@ -203,15 +215,16 @@ __global__ void __launch_bounds__(512, 1) norm_forward(const T* __restrict__ x, 
   }
 }
 
-// dx, and this block's share of dw and db, in one read of x and g. A thread keeps the same PER vectors of
-// columns for every row, so dw and db gather in registers; they end in partial[block][2][cols], which the
-// column sums of columns.cu finish: deterministic, no atomics. With PER = 0, for rows longer than the
-// registers, the shares gather in `partial` itself, which only this thread touches.
+// dx, and this block's share of dw and db, in one read of x and g. A thread keeps the same PER
+// vectors of columns for every row, so dw and db gather in registers; they end in
+// partial[block][2][cols], which the column sums of columns.cu finish: deterministic, no atomics.
+// With PER = 0, for rows longer than the registers, the shares gather in `partial` itself, which
+// only this thread touches.
 template <bool CENTERED, int PER, int N, class T>
-__global__ void __launch_bounds__(512, 1) norm_vjp(const T* __restrict__ x, const T* __restrict__ weight,
-                                                const T* __restrict__ g, const accumulate<T>* __restrict__ mean,
-                                                const accumulate<T>* __restrict__ rstd, T* __restrict__ dx,
-                                                accumulate<T>* __restrict__ partial, i64 rows, u32 cols) {
+__global__ void __launch_bounds__(512, 1)
+    norm_vjp(const T* __restrict__ x, const T* __restrict__ weight, const T* __restrict__ g,
+             const accumulate<T>* __restrict__ mean, const accumulate<T>* __restrict__ rstd,
+             T* __restrict__ dx, accumulate<T>* __restrict__ partial, i64 rows, u32 cols) {
   using A = accumulate<T>;
   typedef vec<T, N> V;
   __shared__ A slots[32][2];
@@ -262,7 +275,10 @@ __global__ void __launch_bounds__(512, 1) norm_vjp(const T* __restrict__ x, cons
     for (u32 j = 0; j < turns; ++j) {
       const u32 v = threadIdx.x + j * blockDim.x, keep = PER ? j : 0;
       if (v >= vectors) continue;
-      if (!PER) { a[0] = read<T, N>(x_row, v); b[0] = read<T, N>(g_row, v); }
+      if (!PER) {
+        a[0] = read<T, N>(x_row, v);
+        b[0] = read<T, N>(g_row, v);
+      }
       V w, out;
       if (!HOLD) w = parameter<N>(weight, v, A(1));
 #pragma unroll
@@ -288,12 +304,12 @@ __global__ void __launch_bounds__(512, 1) norm_vjp(const T* __restrict__ x, cons
   }
 }
 
-// --- sums of rows ------------------------------------------------------------------------------------------------
-// out[row, piece] = sum of the row's piece, squared first with SQUARED. A long row is cut into gridDim.y
-// pieces of `length` columns, whose sums a second launch adds: deterministic.
+// --- sums of rows -------------------------------------------------------------------------------
+// out[row, piece] = sum of the row's piece, squared first with SQUARED. A long row is cut into
+// gridDim.y pieces of `length` columns, whose sums a second launch adds: deterministic.
 template <bool SQUARED, int N, class T, class Out>
-__global__ void __launch_bounds__(512, 1) row_sums(const T* __restrict__ x, Out* __restrict__ out, i64 rows, i64 cols,
-                                                i64 length) {
+__global__ void __launch_bounds__(512, 1)
+    row_sums(const T* __restrict__ x, Out* __restrict__ out, i64 rows, i64 cols, i64 length) {
   using A = accumulate<T>;
   __shared__ A slots[32];
   const i64 begin = i64(blockIdx.y) * length, end = begin + length < cols ? begin + length : cols;
@@ -302,7 +318,10 @@ __global__ void __launch_bounds__(512, 1) row_sums(const T* __restrict__ x, Out*
     for (i64 c = begin + threadIdx.x * N; c < end; c += blockDim.x * N) {
       const vec<T, N> a = read(reinterpret_cast<const vec<T, N>*>(x + r * cols + c));
 #pragma unroll
-      for (int k = 0; k < N; ++k) { const A v = load(a.v[k]); total += SQUARED ? v * v : v; }
+      for (int k = 0; k < N; ++k) {
+        const A v = load(a.v[k]);
+        total += SQUARED ? v * v : v;
+      }
     }
     total = row_sum(total, slots);
     if (threadIdx.x == 0) out[r * gridDim.y + blockIdx.y] = convert<Out, A>(total);
