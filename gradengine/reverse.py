@@ -134,10 +134,7 @@ def backward(
             del g
             if node.extras is not None:
                 hooks += node.extras.get("accumulated", ())
-            if not is_sole_owner(holder):
-                holder.array = holder.array.copy(order="K")
-            fresh_leaf = node.__class__ is Leaf and node.grad is None  # type: ignore[attr-defined]
-            sums.append((node, None, holder, False) if fresh_leaf else _sum_for(node, holder))
+            sums.append(_sum_for(node, holder))
         for node, before, g, add in sums:
             if before is None:
                 _set_grad(node, g)
@@ -153,6 +150,8 @@ def _sum_for(node: Node, g: Any) -> tuple[Node, Any, Any, bool]:
     """What a node's gradient becomes: (node, the old if it lives on, the new, whether to add)."""
     before = node.grad if isinstance(node, Leaf) else (node.extras or {}).get("grad")
     if before is None:
+        if not is_sole_owner(g):  # a gradient's memory is its own
+            g.array = g.array.copy(order="K")
         return node, None, g, False
     if before.array.shape != g.array.shape:
         raise ShapeError(
