@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 from .device import as_array, namespace
 from .dtypes import is_inexact
@@ -249,7 +249,7 @@ def _listed(x: Any, name: str, what: str) -> Sequence[Any]:
                 "give a tuple with one entry for each argument of f: (x,)",
             )
         )
-    return x
+    return cast("Sequence[Any]", x)
 
 
 def _dual_argument(x: Any, t: Any, level: int) -> Dual:

@@ -14,14 +14,11 @@ from .errors import DTypeError, GraphError, ShapeError, hinted
 from .reverse import backward as _backward
 from .reverse import gradients, zero_if_none
 from .tape import Traced
-
-
-def _listed(x: Any) -> list[Any]:
-    return list(x) if isinstance(x, (list, tuple)) else [x]
+from .trees import listed
 
 
 def _seeds(outputs: list[Any], given: Any, name: str) -> list[Any]:
-    seeds = [None] * len(outputs) if given is None else _listed(given)
+    seeds = [None] * len(outputs) if given is None else listed(given)
     if len(seeds) != len(outputs):
         raise ShapeError(
             hinted(
@@ -47,14 +44,14 @@ def backward(
     >>> x.grad
     tensor(7.)
     """
-    outputs = _listed(tensors)
+    outputs = listed(tensors)
     seeds = _seeds(outputs, grad_tensors, "backward")
     _backward(
         outputs,
         seeds,
         retain_graph=retain_graph,
         create_graph=create_graph,
-        inputs=None if inputs is None else _listed(inputs),
+        inputs=None if inputs is None else listed(inputs),
     )
 
 
@@ -78,8 +75,8 @@ def grad(
     >>> ge.autograd.grad(g, x)
     (tensor(12.),)
     """
-    wanted = _listed(inputs)
-    ys = _listed(outputs)
+    wanted = listed(inputs)
+    ys = listed(outputs)
     for i, y in enumerate(ys):
         if not isinstance(y, Traced):
             raise DTypeError(

@@ -7,6 +7,9 @@ engine operations.
 Floor 6: stands on forward.py and reverse.py.
 """
 
+# pyright: reportPrivateUsage=false
+# A context's own attributes are private, since a user may set any other; UserOp reads them.
+
 from __future__ import annotations
 
 import functools
@@ -31,7 +34,7 @@ from .tape import (
     record,
 )
 from .tensor import Tensor
-from .trees import flatten
+from .trees import flatten, listed
 
 Rule = Callable[..., Any]
 
@@ -44,7 +47,7 @@ class Context:
 
     def __init__(self) -> None:
         self.needs_input_grad: tuple[bool, ...] = ()
-        self.materialize = True
+        self._materialize = True
         self._saved: tuple[Any, ...] = ()
         self._given: tuple[Any, ...] = ()
         self._constants: tuple[Any, ...] = ()
@@ -58,7 +61,7 @@ class Context:
         """What `save_for_backward` was given."""
         return self._saved
 
-    def resolve(self, outputs: Sequence[Any], stand_ins: Sequence[Any]) -> None:
+    def _resolve(self, outputs: Sequence[Any], stand_ins: Sequence[Any]) -> None:
         """Once forward has returned: outputs among the saved tensors become their stand-ins."""
         places = {id(y): k for k, y in enumerate(outputs)}
         self._saved = tuple(
@@ -73,7 +76,7 @@ class Context:
 
     def set_materialize_grads(self, value: bool) -> None:
         """Whether outputs without a gradient give zeros (the default) or None to backward."""
-        self.materialize = value
+        self._materialize = value
 
 
 class UserOp:
@@ -97,7 +100,7 @@ class UserOp:
         with no_grad():
             out = self.forward(ctx, *map(handle, args))
         single = not isinstance(out, (tuple, list))
-        outputs = [out] if single else list(out)
+        outputs = listed(out)
         for y in outputs:
             if not isinstance(y, Traced):
                 raise GraphError(
@@ -112,11 +115,13 @@ class UserOp:
     def _attach(self, ctx: Context, args: Sequence[Any], outputs: list[Any]) -> list[Any]:
         """The outputs as results of one node, which keeps the context."""
         constants = {id(y) for y in ctx._constants}
-        ctx.resolve(outputs, [_Output(k, y.array) for k, y in enumerate(outputs)])
+        ctx._resolve(outputs, [_Output(k, y.array) for k, y in enumerate(outputs)])
         arrays = tuple(x.array for x in ctx._saved if isinstance(x, (Traced, _Output)))
         inputs = tuple(x.node if isinstance(x, Traced) else None for x in args)
         shapes = [(y.array.shape, y.array.dtype, namespace(y.array)) for y in outputs]
-        meta = tuple((x.shape, x.dtype) if isinstance(x, Traced) else None for x in args)
+        meta = tuple(
+            (x.array.shape, x.array.dtype) if isinstance(x, Traced) else None for x in args
+        )
         node = record(Tensor, self, None, inputs, (ctx, *arrays), shapes, meta).node
         return [
             constant(Tensor, y.array)
@@ -130,7 +135,7 @@ class UserOp:
     def pull(self, node: Node, g: list[Any], graph: bool) -> list[tuple[Node | None, Any]]:
         ctx: Context = node.saved[0]
         seeds = [
-            _seed(c, shape, dtype, xp, ctx.materialize)
+            _seed(c, shape, dtype, xp, ctx._materialize)
             for c, (shape, dtype, xp) in zip(g, node.params, strict=True)
         ]
         restored = _restored(ctx, node, graph)
@@ -145,8 +150,7 @@ class UserOp:
         return pairs
 
     def _gradients(self, ctx: Context, seeds: Sequence[Any], count: int) -> list[Any]:
-        found = self.backward(ctx, *seeds)
-        found = list(found) if isinstance(found, (tuple, list)) else [found]
+        found = listed(self.backward(ctx, *seeds))
         if len(found) != count:
             raise GraphError(
                 hinted(
@@ -164,7 +168,7 @@ class UserOp:
         tangents = [x.tangent if own else None for x, own in zip(args, mine, strict=True)]
         out = self(*primals)
         single = not isinstance(out, tuple)
-        outputs = [out] if single else list(out)
+        outputs = listed(out)
         push = self.push_rule or self._transposed
         found = push(primals, tangents, outputs)
         joined = [
@@ -181,7 +185,7 @@ class UserOp:
         ctx.needs_input_grad = tuple(t is not None for t in tangents)
         with no_grad():
             out = self.forward(ctx, *map(handle, primals))
-        ctx.resolve(list(out) if isinstance(out, (tuple, list)) else [out], outputs)
+        ctx._resolve(listed(out), outputs)
         with enable_grad():
             found = self._gradients(ctx, leaves, len(primals))
             pairs = [
@@ -335,8 +339,7 @@ class custom_jvp(_Custom):
                 zero_if_none(t, x) if isinstance(x, Traced) else t
                 for x, t in zip(primals, tangents, strict=True)
             ]
-            found = rule(tuple(primals), tuple(full))[1]
-            return list(found) if isinstance(found, (tuple, list)) else [found]
+            return listed(rule(tuple(primals), tuple(full))[1])
 
         def back(ctx: Context, *g: Any) -> list[Any]:
             xs = ctx.saved_tensors
@@ -411,7 +414,7 @@ def once_differentiable(backward: Rule) -> Rule:
         single = not isinstance(found, (tuple, list))
         results = [
             record(Tensor, once, x.array, nodes, ()) if nodes and isinstance(x, Traced) else x
-            for x in ([found] if single else found)
+            for x in listed(found)
         ]
         return results[0] if single else tuple(results)
 

@@ -57,7 +57,7 @@ class Dual(Tensor):
     # --- reverse mode inside: the value has a history, the tensor as a whole has none ---
 
     @property
-    def requires_grad(self) -> bool:
+    def requires_grad(self) -> bool:  # type: ignore[override]
         """Whether the value asks for a gradient, apart from the tangent."""
         return bool(self.primal.requires_grad)
 
@@ -75,7 +75,7 @@ class Dual(Tensor):
         return self.primal.grad_fn
 
     @property
-    def grad(self) -> Any:
+    def grad(self) -> Any:  # type: ignore[override]
         """None: `backward` is refused where tensors carry tangents."""
         return None
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextvars import ContextVar
 from typing import Any, ClassVar
 
@@ -70,7 +70,7 @@ class _GradMode:
         return wrapper
 
 
-def _resumed(mode: type[_GradMode], inner: Any) -> Iterator[Any]:
+def _resumed(mode: type[_GradMode], inner: Any) -> Generator[Any, Any, Any]:
     """Run a generator with the mode set inside it and unset while it is paused."""
     step: Callable[[], Any] = functools.partial(next, inner)
     while True:
@@ -90,7 +90,7 @@ def _resumed(mode: type[_GradMode], inner: Any) -> Iterator[Any]:
             step = functools.partial(inner.throw, error)
 
 
-async def _streamed(mode: type[_GradMode], inner: Any) -> AsyncIterator[Any]:
+async def _streamed(mode: type[_GradMode], inner: Any) -> AsyncGenerator[Any, Any]:
     """`_resumed` for an asynchronous generator."""
     step: Callable[[], Any] = inner.__anext__
     while True:

@@ -141,7 +141,8 @@ def checkpoint(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 def _entries(roots: Sequence[Node], start: int) -> list[Node]:
     """The nodes from before `start` that the roots were computed from: arguments and closures."""
-    seen, stack, found = set(roots), list(roots), []
+    found: list[Node] = []
+    seen, stack = set(roots), list(roots)
     while stack:
         node = stack.pop()
         if node.tick < start:

@@ -211,7 +211,7 @@ def gradients(
     nodes = [y.node for y, _ in live]
     if create_graph is None:
         traced = any(isinstance(c, Traced) and c.node is not None for _, c in live)
-        create_graph = grad_enabled() and (traced or _reaches_beyond(nodes, targets))
+        create_graph = bool(grad_enabled()) and (traced or _reaches_beyond(nodes, targets))
     keep = create_graph if retain_graph is None else retain_graph
     seeds = [seed(y, c, name, create_graph) for y, c in live]
     arrived = pullback(nodes, seeds, keep=keep, graph=create_graph, targets=targets)
@@ -261,7 +261,10 @@ def _dual_gradients(
     name: str,
 ) -> list[Any]:
     """Gradients of outputs with tangents: d(J'c) = J'(dc) + (dJ)'c, where (dJ)'c = d<dy, c>."""
-    primals, tangents, seeds, bends = [], [], [], []
+    primals: list[Any] = []
+    seeds: list[Any] = []
+    tangents: list[Any] = []
+    bends: list[Any] = []
     join: Any = None
     for y, c in zip(outputs, cotangents, strict=True):
         p, dp, join = _split(y, level, join)

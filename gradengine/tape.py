@@ -29,6 +29,7 @@ from .modes import enable_grad as enable_grad
 from .modes import grad_enabled as grad_enabled
 from .modes import inference_mode as inference_mode
 from .modes import no_grad as no_grad
+from .trees import listed
 
 new = object.__new__
 next_tick = itertools.count(1).__next__
@@ -188,7 +189,7 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     axes = (*range(extra), *grown)
     if g.dtype.itemsize == 2 and not isinstance(g, Traced):  # 16-bit sums accumulate in float32
         return g.sum(axis=axes, keepdims=True, dtype="float32").astype(g.dtype).reshape(shape)
-    return g.sum(axis=axes, keepdims=True).reshape(shape)
+    return cast(Any, g).sum(axis=axes, keepdims=True).reshape(shape)
 
 
 def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -308,7 +309,7 @@ def _place(pending: dict[int, list[Any]], heap: list[int], node: Node, g: Any) -
 def _sum(a: Any, b: Any) -> Any:
     if not isinstance(a, list):
         return a + b
-    pairs = zip(a, b, strict=True)
+    pairs = zip(cast("list[Any]", a), b, strict=True)
     return [y if x is None else x if y is None else x + y for x, y in pairs]
 
 
@@ -353,8 +354,7 @@ def _check_returned(result: Any, g: Any) -> None:
 
 
 def _node_hooks(pairs: list[Any], g: Any, hooks: list[Any]) -> list[tuple[Node | None, Any]]:
-    parts = g if isinstance(g, list) else [g]
-    raw = not any(isinstance(x, Traced) for x in parts)
+    raw = not any(isinstance(x, Traced) for x in listed(g))
     nodes = [parent for parent, _ in pairs]
     grads = tuple(_shown(c) for _, c in pairs)
     for hook in tuple(hooks):
@@ -379,7 +379,7 @@ def _node_hooks(pairs: list[Any], g: Any, hooks: list[Any]) -> list[tuple[Node |
 def _shown(g: Any) -> Any:
     """A cotangent as hooks see it: a tensor, None, or a tuple for an op with several outputs."""
     if isinstance(g, list):
-        return tuple(map(_shown, g))
+        return tuple(map(_shown, listed(g)))
     return g if g is None or isinstance(g, Traced) else constant(Traced.plain, as_array(g))
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from .errors import ShapeError, hinted
 
@@ -36,24 +36,24 @@ def flatten(tree: Any) -> tuple[list[Any], Rebuild]:
 
 
 def _walk(tree: Any, leaves: list[Any]) -> Callable[[Any], Any]:
-    if tree is None:
-        return lambda _: None
-    if isinstance(tree, dict):
-        keys, inner = list(tree), [_walk(x, leaves) for x in tree.values()]
-        return lambda new: {k: build(new) for k, build in zip(keys, inner, strict=True)}
-    if isinstance(tree, (list, tuple)):
-        parts, kind = [_walk(x, leaves) for x in tree], type(tree)
-        if hasattr(kind, "_fields"):
-            return lambda new: kind(*[build(new) for build in parts])
-        return lambda new: kind([build(new) for build in parts])
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        names = [f.name for f in dataclasses.fields(tree) if f.init]
-        fields = [_walk(getattr(tree, n), leaves) for n in names]
-        return lambda new: dataclasses.replace(
-            tree, **{n: build(new) for n, build in zip(names, fields, strict=True)}
-        )
-    leaves.append(tree)
-    return next
+    children = _children(tree)
+    if children is None:
+        leaves.append(tree)
+        return next
+    keys, inner = list(children), [_walk(x, leaves) for x in children.values()]
+    make, fields = cast("Callable[..., Any]", type(tree)), hasattr(tree, "_fields")
+
+    def build(new: Any) -> Any:
+        parts = [part(new) for part in inner]
+        if tree is None:
+            return None
+        if isinstance(tree, dict):
+            return dict(zip(keys, parts, strict=True))
+        if isinstance(tree, (list, tuple)):
+            return make(*parts) if fields else make(parts)
+        return dataclasses.replace(tree, **dict(zip(keys, parts, strict=True)))
+
+    return build
 
 
 def flatten_like(tree: Any, like: Any, name: str, what: str) -> list[Any]:
@@ -82,9 +82,9 @@ def _children(tree: Any) -> dict[Any, Any] | None:
     if tree is None:
         return {}
     if isinstance(tree, dict):
-        return tree
+        return cast("dict[Any, Any]", tree)
     if isinstance(tree, (list, tuple)):
-        return dict(enumerate(tree))
+        return dict(enumerate(cast("list[Any]", tree)))
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         return {f.name: getattr(tree, f.name) for f in dataclasses.fields(tree) if f.init}
     return None
@@ -93,10 +93,19 @@ def _children(tree: Any) -> dict[Any, Any] | None:
 def _shown(tree: Any) -> str:
     """A container as a message names it."""
     if isinstance(tree, dict):
-        return f"a dict with keys {list(tree)}"
+        return f"a dict with keys {list(cast(Any, tree))}"
     if isinstance(tree, (list, tuple)):
-        return f"a {type(tree).__name__} of {len(tree)}"
+        return f"a {type(cast(Any, tree)).__name__} of {len(cast(Any, tree))}"
     return "None" if tree is None else f"one {type(tree).__name__}"
+
+
+def listed(x: Any) -> list[Any]:
+    """A list of what is given one by one or in a list or tuple.
+
+    >>> listed(1), listed((1, 2))
+    ([1], [1, 2])
+    """
+    return list(cast(Any, x)) if isinstance(x, (list, tuple)) else [x]
 
 
 def tree_map(function: Callable[..., Any], tree: Any, *others: Any) -> Any:

@@ -11,7 +11,7 @@ Floor 3: stands on op.py, views.py and ops/indexing.py.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from .device import as_array, namespace
 from .errors import DTypeError, GraphError, ShapeError, hinted
@@ -25,7 +25,7 @@ def set_item(t: Any, index: Any, value: Any) -> None:
     base = base_of(t)
     others = views_of(base)
     _refuse_leaves(base, others)
-    op = overwrite.op
+    op = cast(Any, overwrite).op
     index = raw_index(t, index, op.name)
     if not isinstance(value, Traced):
         value = constant(t.plain, namespace(t.array).asarray(as_array(value), dtype=t.dtype))
@@ -101,7 +101,7 @@ def _set_values(t: Any, array: Any) -> None:
     """Other values for a tensor that keeps its history and its tangents: a write under no_grad."""
     t.array = array
     if t.level:
-        primal = constant(type(t.primal), array)
+        primal = constant(cast(Any, type(t.primal)), array)
         primal.node = t.primal.node
         _set_values(primal, array)
         t.node = t.node._replace(primal=primal)
