@@ -287,21 +287,26 @@ def linearize(f: Fun, *primals: Any) -> tuple[Any, Fun]:
     >>> f_jvp(ge.tensor(1.0)), f_jvp(ge.tensor(2.0))
     (tensor(6.), tensor(12.))
     """
-    out, pullback = vjp(f, *primals)
-    leaves, rebuild = flatten(out)
-    seeds = [fresh(constant(Tensor, namespace(y.array).zeros_like(y.array))) for y in leaves]
-    back = flatten(pullback(rebuild(seeds)))[0]
+    variables, rebuild_in = _variables(primals, "linearize")
+    with enable_grad():
+        out = f(*rebuild_in([handle(x) for x in variables]))
+        leaves, rebuild = flatten(out)
+        leaves = [Tensor.lift(y) for y in leaves]
+        seeds = [fresh(constant(Tensor, namespace(y.array).zeros_like(y.array))) for y in leaves]
+        back = gradients(
+            leaves, variables, seeds, retain_graph=True, create_graph=True, name="linearize"
+        )
 
     def f_jvp(*tangents: Any) -> Any:
         lifted = map(Tensor.lift, flatten_like(tangents, primals, "linearize", "tangents"))
-        pairs = [(b, t) for b, t in zip(back, lifted, strict=True) if _live(b)]
+        pairs = [(b, t) for b, t in zip(back, lifted, strict=True) if b is not None and _live(b)]
         if not pairs:
             return rebuild([s.detach() for s in seeds])
-        got = gradients(
-            [b for b, _ in pairs], seeds, [t for _, t in pairs], retain_graph=True, name="linearize"
-        )
-        return rebuild([zero_if_none(g, s) for g, s in zip(got, seeds, strict=True)])
+        ys, cs = zip(*pairs, strict=True)
+        got = gradients(ys, seeds, cs, retain_graph=True, within=variables, name="linearize")
+        return rebuild([zero_if_none(g, s.detach()) for g, s in zip(got, seeds, strict=True)])
 
+    out = rebuild([_outward(y, variables) for y in leaves])
     return out, f_jvp
 
 

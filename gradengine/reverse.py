@@ -195,23 +195,27 @@ def gradients(
     *,
     retain_graph: bool | None = None,
     create_graph: bool | None = None,
+    within: Sequence[Any] = (),
     name: str = "grad",
 ) -> list[Any]:
     """The cotangents of `inputs` (None where an output does not depend on one), no `.grad` touched.
 
     `create_graph=None` decides by itself: the pass is recorded if its result can depend on anything
-    that asks for a gradient besides `inputs`, so nested transforms and closures come out right.
+    that asks for a gradient besides `inputs` (and the variables `within` the caller), so nested
+    transforms and closures come out right.
     Outputs that carry tangents (inside jvp) give gradients that carry theirs.
     """
     level = max((x.level for x in (*outputs, *cotangents) if isinstance(x, Traced)), default=0)
     if level:
-        return _dual_gradients(level, outputs, inputs, cotangents, create_graph, name)
+        return _dual_gradients(level, outputs, inputs, cotangents, create_graph, within, name)
     targets = [_target(x, name, i) for i, x in enumerate(inputs)]
     live = [(y, c) for y, c in zip(outputs, cotangents, strict=True) if _differentiable(y)]
     nodes = [y.node for y, _ in live]
     if create_graph is None:
         traced = any(isinstance(c, Traced) and c.node is not None for _, c in live)
-        create_graph = bool(grad_enabled()) and (traced or _reaches_beyond(nodes, targets))
+        create_graph = bool(grad_enabled()) and (
+            traced or _reaches_beyond(nodes, [*targets, *(_target(x, name, 0) for x in within)])
+        )
     keep = create_graph if retain_graph is None else retain_graph
     seeds = [seed(y, c, name, create_graph) for y, c in live]
     arrived = pullback(nodes, seeds, keep=keep, graph=create_graph, targets=targets)
@@ -258,6 +262,7 @@ def _dual_gradients(
     inputs: Sequence[Any],
     cotangents: Sequence[Any],
     graph: bool | None,
+    within: Sequence[Any],
     name: str,
 ) -> list[Any]:
     """Gradients of outputs with tangents: d(J'c) = J'(dc) + (dJ)'c, where (dJ)'c = d<dy, c>."""
@@ -282,7 +287,7 @@ def _dual_gradients(
             tangents.append(p)
             bends.append(dq)
     first, second = (
-        gradients(ys, inputs, cs, retain_graph=True, create_graph=graph, name=name)
+        gradients(ys, inputs, cs, retain_graph=True, create_graph=graph, within=within, name=name)
         for ys, cs in ((primals, seeds), (tangents, bends))
     )
     return [

@@ -470,8 +470,19 @@ def test_linearize_is_jvp_without_running_the_function_again():
         got = f_jvp(*tangents)
         close(got["y"], expected["y"].numpy())
         close(got["x"], expected["x"].numpy())
+        assert not got["y"].requires_grad
     assert len(calls) == count + 2
     close(out["y"], np.sin([1.0, 2.0]) * [3.0, 4.0])
+
+
+def test_linearize_is_differentiable_where_something_outside_asks():
+    w, x = t(3.0, requires_grad=True), t(2.0, requires_grad=True)
+    out, f_jvp = ge.linearize(lambda x: w * x**3, x)
+    (f_jvp(t(1.0)) + out).backward()  # w 3x^2 + w x^3
+    assert w.grad.item() == 12.0 + 8.0
+    assert x.grad.item() == 36.0 + 36.0
+    d = ge.grad(lambda v: ge.linearize(lambda x: x**3, t(2.0))[1](v) ** 2)(t(1.0))
+    assert d.item() == 2 * 144.0
 
 
 def test_linearize_of_a_constant():
