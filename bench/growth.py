@@ -1,6 +1,6 @@
-"""What does not grow: memory over 100 000 training steps, and the time per node of a long tape.
+"""What must not grow: memory over 100 000 training steps, time per node of a long tape.
 
-`python -m bench.growth` writes bench/results/growth.json and growth.md; `--quick` takes a hundredth.
+`python -m bench.growth` writes bench/results/growth.json and growth.md; `--quick`: a hundredth.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Microseconds per op, forward and forward plus backward, side by side with PyTorch, autograd and MyGrad.
+"""Microseconds per op, forward and with backward, beside PyTorch, autograd and MyGrad.
 
 `python -m bench.ops` takes samples of all sides in turn in one run and writes
 bench/results/ops.json and ops.md. `--quick` takes few samples.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+from itertools import pairwise
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
@@ -28,7 +29,7 @@ def ours(x: Any, labels: Any) -> dict[str, Any]:
     """Forward, forward plus backward, and the whole step, on our engine."""
     ge.manual_seed(0)
     layers: list[Any] = []
-    for i, o in zip(WIDTHS, WIDTHS[1:], strict=False):
+    for i, o in pairwise(WIDTHS):
         layers += [nn.Linear(i, o), nn.ReLU()]
     model = nn.Sequential(*layers[:-1])
     opt = optim.Adam(model.parameters(), lr=1e-3)
@@ -54,7 +55,7 @@ def theirs(x: Any, labels: Any) -> dict[str, Any]:
     torch.set_num_threads(2)
     torch.manual_seed(0)
     layers: list[Any] = []
-    for i, o in zip(WIDTHS, WIDTHS[1:], strict=False):
+    for i, o in pairwise(WIDTHS):
         layers += [torch.nn.Linear(i, o), torch.nn.ReLU()]
     inputs, targets = torch.tensor(x), torch.tensor(labels)
 

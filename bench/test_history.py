@@ -1,7 +1,7 @@
-"""Our own history, with pytest-benchmark: `python -m pytest bench --benchmark-autosave`, then `--benchmark-compare`.
+"""Our own history, with pytest-benchmark: `python -m pytest bench --benchmark-autosave`.
 
-Not part of the tests (`testpaths` leaves it out): times are compared with our own earlier ones, on one
-machine, and never asserted.
+Not part of the tests (`testpaths` leaves it out): times are compared with our own earlier ones
+(`--benchmark-compare`), on one machine, and never asserted.
 """
 
 from __future__ import annotations

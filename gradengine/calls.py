@@ -45,7 +45,11 @@ def _wide(op: Op, xp: Any, one_array: bool) -> Callable[..., Any]:
     formula, compute = op.forward, op.compute
     if not one_array:
         return lambda *xs: compute(xp, xs, {})
-    return lambda x: compute(xp, (x,), {}) if x.dtype.itemsize == 2 else formula(xp, x)
+
+    def one(x: Any) -> Any:
+        return compute(xp, (x,), {}) if x.dtype.itemsize == 2 else formula(xp, x)
+
+    return one
 
 
 class Unary(dict[type, Callable[..., Any]]):
@@ -115,7 +119,7 @@ class Binary(dict[tuple[type, type], Callable[..., Any]]):
         self[pair] = handler
         return handler
 
-    def _handler(self, a: type, b: type) -> Callable[..., Any]:
+    def _handler(self, a: type[Any], b: type[Any]) -> Callable[..., Any]:
         op = self.op
         is_a, is_b = issubclass(a, Traced), issubclass(b, Traced)
         if not (is_a or is_b):
@@ -134,7 +138,7 @@ class Binary(dict[tuple[type, type], Callable[..., Any]]):
             return _traced_scalar(op, first=is_a)
         return self._scalar_or_general(a, b)
 
-    def _scalar_or_general(self, a: type, b: type) -> Callable[..., Any]:
+    def _scalar_or_general(self, a: type[Any], b: type[Any]) -> Callable[..., Any]:
         if issubclass(a, (list, tuple)) or issubclass(b, (list, tuple)):
             return self._lifted
         for cls in (a, b):
@@ -254,7 +258,7 @@ def _traced_scalar(op: Op, *, first: bool) -> Callable[..., Any]:
 
 
 def _weak(x: Any, beside: Any) -> Any:
-    """NumPy scalars beside a Tensor count as Python's; user dtypes such as bfloat16 take their own."""
+    """NumPy scalars beside a Tensor count as Python's; beside bfloat16, Python's as bfloat16."""
     cls = x.__class__
     if cls is float or cls is int:
         if isinstance(beside, Traced) and beside.array.dtype.kind == "V":

@@ -124,7 +124,9 @@ def as_array(x: Any, dtype: Any = None) -> Array:
 
 def to_numpy(array: Array) -> np.ndarray:
     """`array` in host memory; NumPy arrays are returned as they are."""
-    return array if isinstance(array, np.ndarray) else np.asarray(namespace(array).asnumpy(array))
+    if namespace(array) is np:
+        return array
+    return namespace(array).asnumpy(array)
 
 
 # --- devices ---
@@ -159,7 +161,7 @@ class Device(str):
         return self.partition(":")[0]
 
     @property
-    def index(self) -> int:
+    def index(self) -> int:  # type: ignore[override]
         """Which GPU; 0 for the CPU."""
         return int(self.partition(":")[2] or 0)
 
@@ -191,7 +193,7 @@ def import_cupy() -> Namespace:
     """CuPy with a usable GPU, or a DeviceError that says what is missing and how to mend it."""
     doctor = "run `gradengine doctor`: it prints the pip line this machine needs"
     try:
-        import cupy
+        cupy: Any = importlib.import_module("cupy")
     except ImportError as error:
         raise DeviceError(hinted(f"cuda: CuPy is not installed ({error})", doctor)) from error
     if not cupy.cuda.is_available():
@@ -302,7 +304,8 @@ def may_hold_nan(array: Array) -> bool:
         return True
     if array.dtype.kind == "V" or array.dtype.itemsize == 2:
         return bool((array != array).any())
-    squares = np.vdot(array, array)
+    vdot: Any = np.vdot
+    squares = vdot(array, array)
     return bool(squares != squares)
 
 
@@ -315,8 +318,8 @@ def fingerprint(array: Array) -> Any:
     if xp is np:
         if array.dtype.hasobject:
             return None
-        solid = np.ascontiguousarray(array).reshape(-1)
-        return zlib.crc32(solid.view(np.uint8)) if solid.size else 0
+        solid: Any = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+        return zlib.crc32(solid) if solid.size else 0
     words = xp.ascontiguousarray(array).reshape(-1).view(xp.uint8).astype(xp.uint64)
     weights = xp.arange(1, words.size + 1, dtype=xp.uint64) * xp.uint64(0x9E3779B97F4A7C15)
     return (words * weights).sum()

@@ -1,18 +1,20 @@
-"""dtypes: which ones have gradients, what Python numbers become, and their names in the public module.
+"""dtypes: which ones have gradients, and what Python numbers become.
 
 Floor 0: stands on NumPy alone.
 """
 
 from __future__ import annotations
 
+import importlib
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from .errors import DTypeError, hinted
 
-_default: ContextVar[np.dtype[Any]] = ContextVar("gradengine_dtype", default=np.dtype(np.float32))
+_FLOAT32: Any = np.dtype(np.float32)
+_default: ContextVar[Any] = ContextVar("gradengine_dtype", default=_FLOAT32)
 
 
 def is_inexact(dtype: Any) -> bool:
@@ -25,7 +27,7 @@ def is_inexact(dtype: Any) -> bool:
 
 
 def default_dtype(data: Any) -> Any:
-    """The dtype Python data becomes: None (NumPy's choice) for integers and bools, else the default."""
+    """The dtype Python data becomes: None (NumPy's choice) for integers, else the default."""
     if isinstance(data, (bool, int)):
         return None
     if isinstance(data, float):
@@ -39,7 +41,7 @@ def default_dtype(data: Any) -> Any:
 
 def _holds_arrays(data: Any) -> bool:
     if isinstance(data, (list, tuple)):
-        return any(_holds_arrays(x) for x in data)
+        return any(map(_holds_arrays, cast("list[Any]", data)))
     return hasattr(data, "dtype")
 
 
@@ -67,7 +69,6 @@ def as_dtype(dtype: Any) -> Any:
     2
     """
     if dtype == "bfloat16":
-        import ml_dtypes
-
+        ml_dtypes: Any = importlib.import_module("ml_dtypes")
         return np.dtype(ml_dtypes.bfloat16)
     return np.dtype(dtype)

@@ -5,7 +5,7 @@ Floor 3: stands on ops/.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import ops
 from .errors import hinted
@@ -109,7 +109,8 @@ class Methods:
 
     def contiguous(self) -> Tensor:
         """The tensor itself if its memory is in index order, else a copy that is."""
-        return self if self.array.flags.c_contiguous else ops.copy(self)
+        t = cast("Tensor", self)
+        return t if t.array.flags.c_contiguous else ops.copy(t)
 
     # --- reductions, with the arguments of NumPy's methods, by which cupy.sum(t) calls them ---
 

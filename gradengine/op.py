@@ -80,7 +80,7 @@ def pointwise(
     if op.names:
         function = general(op)
     else:
-        op.table = (Unary if count == 1 else Binary if count == 2 else dict)(op)
+        op.table = Unary(op) if count == 1 else Binary(op) if count == 2 else None
         function = (unary if count == 1 else binary if count == 2 else general)(op)
     return _publish(op, function, names[:count] or _letters(count))
 
@@ -132,8 +132,8 @@ def primitive(
 ) -> Any:
     """State an op with parameters: `forward(xp, *arrays, **params)`, its adjoint right below.
 
-    The first `arity` arguments (default: those without a default value; all of `*arrays` if
-    the formula takes those) are arrays, the rest are parameters. `linear` lists the inputs the op is
+    The first `arity` arguments (default: those without a default value; all of `*arrays` if the
+    formula takes those) are arrays, the rest are parameters. `linear` lists the inputs the op is
     linear in when the others are held: there the jvp is the op itself. `view`: the result may
     show its input's memory. `@op.adjoint` states the cotangents `(g, y, x, **params)` of all
     inputs (one value if there is one input), `@op.adjoint(i)` that of input `i` alone.

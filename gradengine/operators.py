@@ -5,7 +5,7 @@ Floor 3: stands on ops/ and writes.py.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import ops, writes
 
@@ -173,7 +173,7 @@ class Operators:
     def fill_(self, value: Any) -> Tensor:
         """Set every element to `value`."""
         writes.set_item(self, ..., value)
-        return self
+        return cast("Tensor", self)
 
     def zero_(self) -> Tensor:
         """Set every element to zero."""
@@ -182,7 +182,7 @@ class Operators:
     def copy_(self, other: Any) -> Tensor:
         """Take the values of `other`, broadcast."""
         writes.set_item(self, ..., other)
-        return self
+        return cast("Tensor", self)
 
     def add_(self, other: Any) -> Tensor:
         """In-place addition."""

@@ -56,7 +56,8 @@ def pull_one(op: Op) -> Pull:
         if graph:
             return general(node, g, graph)
         y, x = node.saved
-        ((shape, dtype),) = node.meta  # type: ignore[misc]
+        meta: Any = node.meta
+        shape, dtype = meta[0]
         c = adjoints[0](g, y, x, **node.params)
         if c is not None and (c.shape != shape or c.dtype != dtype):
             c = fit(c, shape, dtype)
@@ -69,11 +70,9 @@ def _chain(op: Op, i: int) -> Chain:
     """(g, saved) -> g * d(y)/d(input i), for this row's way of stating it."""
     rule = None if op.partials is None else op.partials[i]
     if rule is None:
-        return lambda g, saved: None
+        return lambda _g, _saved: None
     if not callable(rule):
-        return {1: lambda g, saved: g, -1: lambda g, saved: -g}.get(
-            rule, lambda g, saved: op.chain(g, rule)
-        )
+        return _scaled(op, rule)
     if op.strict:
 
         def strict(g: Any, saved: tuple[Any, ...]) -> Any:
@@ -82,4 +81,23 @@ def _chain(op: Op, i: int) -> Chain:
             return op.chain(g, d) if may_hold_nan(product) else product
 
         return strict
-    return lambda g, saved: g * rule(*saved)
+
+    def smooth(g: Any, saved: tuple[Any, ...]) -> Any:
+        return g * rule(*saved)
+
+    return smooth
+
+
+def _scaled(op: Op, factor: Any) -> Chain:
+    """The chain of a constant derivative: 1 and -1 cost no product."""
+
+    def same(g: Any, _saved: Any) -> Any:
+        return g
+
+    def minus(g: Any, _saved: Any) -> Any:
+        return -g
+
+    def times(g: Any, _saved: Any) -> Any:
+        return op.chain(g, factor)
+
+    return same if factor == 1 else minus if factor == -1 else times

@@ -1,4 +1,4 @@
-"""What one op knows: its forward, its derivatives, what the tape saves for them, and how both modes use them.
+"""What one op knows: its forward, its derivatives, what the tape saves for them, both modes.
 
 Letters: `x`, `a`, `b` inputs, `y` output, `g` cotangent, `t` tangent, `d` local derivative.
 What a rule calls its arguments says what the tape must save: `x` its values, `x_like` only shape
@@ -43,8 +43,8 @@ class Op:
         "joint",
         "kernel",
         "linear",
-        "names",
         "name",
+        "names",
         "partials",
         "pull",
         "raw",
@@ -278,8 +278,8 @@ class Op:
                 return [c if c is None else c.astype(half) for c in found]
             return self._chained(g, y, xs, params, needed)
         if self.joint is not None and not self.adjoints:
-            found = self.joint(g, y, *xs, **params)
-            if not isinstance(found, (tuple, list)) or len(found) != len(xs):
+            found: Any = self.joint(g, y, *xs, **params)
+            if found.__class__ not in (tuple, list) or len(found) != len(xs):
                 raise GraphError(
                     hinted(
                         f"{self.name}: its adjoint must return {len(xs)} cotangents in a tuple",
@@ -376,7 +376,7 @@ def _like(x: Any) -> Any:
 
 
 def _retrace(saved: Sequence[Any], node: Node, plain: type[Any]) -> list[Any]:
-    """Saved arrays as traced ones, with the nodes they came from: y from this node, x from its input."""
+    """Saved arrays as traced ones: y comes from this node, each x from its input's."""
     wrapped: list[Any] = []
     for x, origin in zip(saved, (node, *node.inputs), strict=True):
         if is_array(x):

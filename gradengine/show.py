@@ -14,7 +14,7 @@ from .device import to_numpy
 
 
 def text(t: Any) -> str:
-    """`tensor([[1., 2.]], device='cuda:0', dtype=float64, grad_fn=<add>)`; defaults are left out."""
+    """`tensor([[1., 2.]], device='cuda:0', dtype=float64, grad_fn=<add>)`, less the defaults."""
     values = to_numpy(t.array)
     extras = _extras(t)
     if values.size == 0:

@@ -33,7 +33,7 @@ from .trees import listed
 
 new = object.__new__
 next_tick = itertools.count(1).__next__
-Hook = Callable[[Any], Any]
+Hook = Callable[..., Any]
 
 
 # --- what is recorded ---

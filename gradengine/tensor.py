@@ -157,7 +157,7 @@ class Tensor(Operators, Methods, Traced):
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
         if value is not None:
-            value = value if isinstance(value, Tensor) else Tensor.lift(value)
+            value = Tensor.lift(value)
             if value.shape != self.shape:
                 raise ShapeError(
                     hinted(

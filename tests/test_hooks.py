@@ -338,7 +338,7 @@ def test_what_a_node_hook_returns_is_checked(result, message):
 def test_a_number_is_no_gradient():
     x = leaf(1.0, 2.0)
     x.register_hook(lambda g: 3.0)
-    with pytest.raises(GraphError, match="hook: returned float(.|\n)*hint: "):
+    with pytest.raises(GraphError, match=r"hook: returned float(.|\n)*hint: "):
         (x * 2).sum().backward()
 
 

@@ -335,7 +335,7 @@ print("ok")
 
 
 def test_a_pass_is_linear_in_the_number_of_nodes():
-    """Ten times the nodes take about ten times the time: far from the hundred of a quadratic pass."""
+    """Ten times the nodes take about ten times the time, not the hundred of a quadratic pass."""
     out = run_alone(
         CHAIN
         + """
