@@ -23,7 +23,7 @@ def tril(xp: Any, x: Any, k: int = 0) -> Any:
     """The lower triangle of matrices: x[..., i, j] where j - i <= k, else 0.
 
     >>> import gradengine as ge
-    >>> tril(ge.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    >>> ge.tril(ge.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [[1.0, 0.0], [3.0, 4.0]]
     """
     return xp.tril(_matrices(x, "tril"), k)
@@ -39,7 +39,7 @@ def triu(xp: Any, x: Any, k: int = 0) -> Any:
     """The upper triangle of matrices: x[..., i, j] where j - i >= k, else 0.
 
     >>> import gradengine as ge
-    >>> triu(ge.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
+    >>> ge.triu(ge.tensor([[1.0, 2.0], [3.0, 4.0]])).tolist()
     [[1.0, 2.0], [0.0, 4.0]]
     """
     return xp.triu(_matrices(x, "triu"), k)
@@ -79,7 +79,7 @@ def diagonal(xp: Any, x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -
     A view that can be written to. Raises AxisError; ShapeError below two dimensions.
 
     >>> import gradengine as ge
-    >>> diagonal(ge.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    >>> ge.diagonal(ge.tensor([[1.0, 2.0], [3.0, 4.0]]))
     tensor([1., 4.])
     """
     y = xp.diagonal(_matrices(x, "diagonal"), offset, axis1, axis2)
@@ -118,7 +118,7 @@ def diag(x: Any, k: int = 0) -> Any:
     """The k-th diagonal of a matrix, or the matrix with a vector on its k-th diagonal.
 
     >>> import gradengine as ge
-    >>> diag(ge.tensor([1.0, 2.0])).tolist()
+    >>> ge.diag(ge.tensor([1.0, 2.0])).tolist()
     [[1.0, 0.0], [0.0, 2.0]]
     """
     x = as_operand(x)
@@ -136,7 +136,7 @@ def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """Sum of the diagonal: y = sum_i x[i, i + offset].
 
     >>> import gradengine as ge
-    >>> trace(ge.tensor([[1.0, 2.0], [3.0, 4.0]])).item()
+    >>> ge.trace(ge.tensor([[1.0, 2.0], [3.0, 4.0]])).item()
     5.0
     """
     return sum_(diagonal(x, offset, axis1, axis2), axis=-1)

@@ -97,7 +97,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     take(weight, tokens, 0). Raises OutOfRangeError, DTypeError for indices that are no integers.
 
     >>> import gradengine as ge
-    >>> take(ge.tensor([1.0, 2.0, 3.0]), [2, 0, 2])
+    >>> ge.take(ge.tensor([1.0, 2.0, 3.0]), [2, 0, 2])
     tensor([3., 1., 3.])
     """
     if axis is None:
@@ -197,7 +197,7 @@ def gather(x: Any, indices: Any, axis: int = -1) -> Any:
     `gather`); `take_along_axis` broadcasts instead. Raises ShapeError, OutOfRangeError, DTypeError.
 
     >>> import gradengine as ge
-    >>> gather(ge.tensor([[1.0, 2.0], [3.0, 4.0]]), [[1], [0]], axis=1).tolist()
+    >>> ge.gather(ge.tensor([[1.0, 2.0], [3.0, 4.0]]), [[1], [0]], axis=1).tolist()
     [[2.0], [3.0]]
     """
     x, indices = as_operand(x), positions(indices, x, "gather")
@@ -275,7 +275,7 @@ def scatter_add(x: Any, indices: Any, values: Any, axis: int = -1) -> Any:
     accumulate in float32. Raises ShapeError, OutOfRangeError, DTypeError.
 
     >>> import gradengine as ge
-    >>> scatter_add(ge.tensor([0.0, 0.0, 0.0]), [0, 2, 2], ge.tensor([1.0, 2.0, 3.0]), 0)
+    >>> ge.scatter_add(ge.tensor([0.0, 0.0, 0.0]), [0, 2, 2], ge.tensor([1.0, 2.0, 3.0]), 0)
     tensor([1., 0., 5.])
     """
     x, values = as_operand(x), as_operand(values)
@@ -349,7 +349,7 @@ def one_hot(indices: Any, num_classes: int | None = None, dtype: Any = "float32"
     (float32, so that a product with it keeps float32). Raises OutOfRangeError, DTypeError.
 
     >>> import gradengine as ge
-    >>> one_hot(ge.tensor([1, 0]), 3).tolist()
+    >>> ge.one_hot(ge.tensor([1, 0]), 3).tolist()
     [[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
     """
     indices = positions(indices, indices, "one_hot")
@@ -401,7 +401,7 @@ def argsort(xp: Any, x: Any, axis: int = -1, descending: bool = False, stable: b
     Equal elements keep their order, descending too. The result is a constant.
 
     >>> import gradengine as ge
-    >>> argsort(ge.tensor([3.0, 1.0, 2.0])).tolist()
+    >>> ge.argsort(ge.tensor([3.0, 1.0, 2.0])).tolist()
     [1, 2, 0]
     """
     if not descending:

@@ -44,7 +44,7 @@ def matmul(xp: Any, a: Any, b: Any) -> Any:
     dimensions differ.
 
     >>> import gradengine as ge
-    >>> matmul(ge.tensor([[1.0, 2.0], [3.0, 4.0]]), ge.tensor([1.0, 1.0]))
+    >>> ge.matmul(ge.tensor([[1.0, 2.0], [3.0, 4.0]]), ge.tensor([1.0, 1.0]))
     tensor([3., 7.])
     """
     try:
@@ -160,7 +160,7 @@ def linear(xp: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     float32, the bias included. Raises ShapeError where the sizes differ.
 
     >>> import gradengine as ge
-    >>> linear(ge.tensor([1.0, 2.0]), ge.tensor([[3.0, 4.0]]), ge.tensor([0.5]))
+    >>> ge.linear(ge.tensor([1.0, 2.0]), ge.tensor([[3.0, 4.0]]), ge.tensor([0.5]))
     tensor([11.5])
     """
     if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
@@ -242,7 +242,7 @@ def vecdot(xp: Any, a: Any, b: Any, axis: int = -1) -> Any:
     `axis` counts from the end, in either array. Raises ShapeError where the two differ in size.
 
     >>> import gradengine as ge
-    >>> vecdot(ge.tensor([1.0, 2.0]), ge.tensor([3.0, 4.0])).item()
+    >>> ge.vecdot(ge.tensor([1.0, 2.0]), ge.tensor([3.0, 4.0])).item()
     11.0
     """
     shortest = min(a.ndim, b.ndim)
@@ -278,7 +278,7 @@ def outer(a: Any, b: Any) -> Any:
     """Outer product of two vectors: y[i, j] = a[i] b[j]; arrays of other ranks are flattened.
 
     >>> import gradengine as ge
-    >>> outer(ge.tensor([1.0, 2.0]), ge.tensor([3.0, 4.0])).tolist()
+    >>> ge.outer(ge.tensor([1.0, 2.0]), ge.tensor([3.0, 4.0])).tolist()
     [[3.0, 4.0], [6.0, 8.0]]
     """
     return multiply(reshape(a, (-1, 1)), reshape(b, (1, -1)))
