@@ -177,6 +177,15 @@ def test_dropout_and_uniform_are_the_cpus(dtype: str) -> None:
         np.testing.assert_array_equal(wide(u), wide(drawn))
 
 
+def test_the_offset_advances_on_the_device() -> None:
+    def work(d: emulator.EmulatorBackend) -> Any:
+        state = d.array(np.array([9, 2**32 - 1], np.uint64))
+        moves.advance(state, 3)
+        return state
+
+    assert results(work).tolist() == [9, 2**32 + 2]
+
+
 def test_dropout_of_everything_and_nothing() -> None:
     x = draw(1000, "float32")
     none = results(lambda d: moves.dropout(d.array(x), 0.0, 1, 2))
@@ -319,6 +328,9 @@ def test_wrong_arguments() -> None:
         "state of float64",
         lambda: steps.adam_step(x, x, x * 1.0, x.astype(float), lr=1, step=1),
     )
+    check(ShapeError, r"uint64 \(seed, offset\)", lambda: moves.advance(x, 1))
+    half = np.ones(1, np.float16)
+    check(DTypeError, "state of float16", lambda: steps.scale_by(x, half))
     check(DTypeError, "not contiguous", lambda: steps.sgd_step(x.T, x.T, lr=1))
     check(
         DTypeError, "float64 and narrower", lambda: steps.clip_coefficient([x, x.astype(float)], 1)

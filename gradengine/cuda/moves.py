@@ -15,7 +15,16 @@ from . import shapes
 from .kernels import backend, launch
 from .shapes import Array
 
-__all__ = ["cast", "contiguous", "copy_into", "dropout", "gather", "scatter_add", "uniform"]
+__all__ = [
+    "advance",
+    "cast",
+    "contiguous",
+    "copy_into",
+    "dropout",
+    "gather",
+    "scatter_add",
+    "uniform",
+]
 
 WORDS = {1: "unsigned char", 2: "unsigned short", 4: "unsigned int", 8: "u64"}
 
@@ -202,3 +211,15 @@ def uniform(shape: tuple[int, ...], dtype: Any, seed: int, offset: int) -> Array
         args = (y, np.int64(y.size), np.uint64(seed), np.uint64(offset))
         launch(f"random_uniform<{shapes.c_type(dtype)}>", grid, (shapes.THREADS, 1, 1), args)
     return y
+
+
+def advance(state: Array, by: int) -> None:
+    """state[1] += by on the device: the next step of a replayed graph draws fresh numbers.
+
+    `state` is the (seed, offset) that `dropout` takes as `live`, a uint64 array of two.
+    """
+    if state.dtype != np.uint64 or state.shape != (2,):
+        raise ShapeError(
+            hinted(f"advance: state {state.shape} of {state.dtype}", "give uint64 (seed, offset)")
+        )
+    launch("advance_offset", (1, 1, 1), (1, 1, 1), (state, np.uint64(by)))

@@ -40,13 +40,13 @@ def step_struct(dtype: Any, **values: float) -> ctypes.Structure:
     return kind(*(float(values.get(name, 0.0)) for name in FIELDS))
 
 
-def _check(name: str, p: Array, g: Array, *wide: Array | None) -> str:
+def _check(name: str, p: Array, g: Array, *wide: Array | None, scale: Array | None = None) -> str:
     kind = shapes.one_dtype(name, p, g)
     shapes.same_shape(name, p, g, *wide)
     for x in (p, g, *wide):
         if x is not None and not x.flags.c_contiguous:
             raise DTypeError(hinted(f"{name}: a buffer is not contiguous", "use flat buffers"))
-    for x in wide:
+    for x in (*wide, scale):
         if x is not None and x.dtype != shapes.accumulator(p.dtype):
             raise DTypeError(
                 hinted(f"{name}: state of {x.dtype} for {p.dtype}", "keep it in float32 (float64)")
@@ -85,7 +85,7 @@ def sgd_step(
     `first` says that the buffer holds nothing yet. `scale` is a device scalar that multiplies the
     gradient; `live` a Step in device memory that replaces the numbers.
     """
-    kind = _check("sgd_step", p, g, buffer, master)
+    kind = _check("sgd_step", p, g, buffer, master, scale=scale)
     step = step_struct(
         p.dtype, lr=lr, weight_decay=weight_decay, beta1=momentum, beta2=1 - dampening
     )
@@ -115,7 +115,7 @@ def adam_step(
     live: Array | None = None,
 ) -> None:
     """Step number `step` (from 1) of Adam, or AdamW if `decoupled`, in place."""
-    kind = _check("adam_step", p, g, m, v, master)
+    kind = _check("adam_step", p, g, m, v, master, scale=scale)
     numbers = step_struct(
         p.dtype,
         lr=lr,
@@ -159,7 +159,7 @@ def clip_coefficient(gradients: Sequence[Array], max_norm: float) -> Array:
 
 def scale_by(x: Array, factor: Array) -> None:
     """x *= factor in place, the factor a device scalar in the accumulation dtype."""
-    kind = _check("scale_by", x, x)
+    kind = _check("scale_by", x, x, scale=factor)
     for part, n in pieces(x.size, shapes.width(x.dtype), x):
         a = x.reshape(-1)[part]
         grid = (shapes.blocks(a.size // n, shapes.THREADS), 1, 1)
