@@ -153,6 +153,20 @@ def test_the_graph_keeps_its_manners(way):
     assert not WAYS[way](t(X)).requires_grad
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_under_no_grad_the_result_is_a_constant_in_every_mode(way):
+    def f(x):
+        with ge.no_grad():
+            c = WAYS[way](x)
+        return (c * x).sum()
+
+    expected = plain(t(X)).numpy()
+    close(ge.grad(f)(t(X)), expected)
+    close(ge.jvp(f, (t(X),), (t(V),))[1], expected @ V)
+    with ge.no_grad():
+        close(ge.jvp(f, (t(X),), (t(V),))[1], expected @ V)
+
+
 def test_the_node_has_the_functions_name():
     assert SavesInput.apply(leaf()).grad_fn.name == "SavesInput"
     assert by_vjp(leaf()).grad_fn.name == "by_vjp"

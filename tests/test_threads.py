@@ -34,10 +34,10 @@ def together(function):
         return list(pool.map(start, range(WORKERS)))
 
 
-@pytest.mark.parametrize("shape", [(), (3,)])
-def test_a_shared_leaf_loses_no_gradient(shape):
+@pytest.mark.parametrize(("shape", "steps"), [((), 1500), ((3,), 1500), ((200_000,), 12)])
+def test_a_shared_leaf_loses_no_gradient(shape, steps):
+    """NumPy lets other threads run while it adds large arrays."""
     w = ge.tensor(np.ones(shape), requires_grad=True)
-    steps = 1500
 
     def work(k):
         for _ in range(steps):
@@ -45,6 +45,20 @@ def test_a_shared_leaf_loses_no_gradient(shape):
 
     together(work)
     np.testing.assert_array_equal(w.grad.array, np.full(shape, steps * sum(range(1, WORKERS + 1))))
+
+
+def test_the_first_gradients_of_a_leaf_do_not_overwrite_each_other():
+    for _ in range(60):
+        w = ge.tensor(np.ones(3), requires_grad=True)
+        held = []
+
+        def work(k, w=w, held=held):
+            for _ in range(3):
+                (w * 2.0).sum().backward()
+                held.append(w.grad.numpy())  # the next sum needs memory of its own
+
+        together(work)
+        assert w.grad.tolist() == [6.0 * WORKERS] * 3
 
 
 def test_several_shared_leaves_and_several_uses():
