@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -31,6 +31,7 @@ __all__ = [
     "Resources",
     "disassembler",
     "measure",
+    "measure_all",
     "measure_group",
     "table",
 ]
@@ -81,16 +82,40 @@ def measure(
     code: bool = True,
     cache: Path | None = None,
 ) -> list[Resources]:
-    """Compile groups of kernels, each group of one unit, in `jobs` processes; raises on an error.
+    """Compile groups of kernels, each of one unit, in `jobs` processes; raises on an error.
 
-    `cache` is a folder where the measurements are kept by a hash of the sources.
+    `code` reads the machine code too; `cache` is a folder where measurements are kept by a hash of
+    the sources.
     """
-    work = [(list(names), arch, code, str(cache or "")) for names in groups if names]
+    return measure_all(groups, {arch: code}, jobs, cache=cache)[arch]
+
+
+def measure_all(
+    groups: Iterable[Sequence[str]],
+    archs: Mapping[str, bool],
+    jobs: int = 2,
+    *,
+    cache: Path | None = None,
+) -> dict[str, list[Resources]]:
+    """The same for several architectures at once; the flag of each says whether to read code."""
+    listed = [list(names) for names in groups]
+    place = {name: i for i, name in enumerate(name for names in listed for name in names)}
+    work: list[Work] = [
+        (names, arch, code, str(cache or ""))
+        for names in listed
+        if names
+        for arch, code in archs.items()
+    ]
+    work.sort(key=lambda item: -len(item[0]))  # the long ones first, so that all end together
     if jobs == 1 or len(work) == 1:
-        return [row for item in work for row in measure_group(item)]
-    # NVRTC compiles one program at a time per process
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        return [row for rows in pool.map(measure_group, work) for row in rows]
+        done = [measure_group(item) for item in work]
+    else:  # processes: NVRTC compiles one program at a time in each
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            done = list(pool.map(measure_group, work))
+    result: dict[str, list[Resources]] = {arch: [] for arch in archs}
+    for rows in done:
+        result[rows[0].arch] += rows
+    return {arch: sorted(rows, key=lambda row: place[row.name]) for arch, rows in result.items()}
 
 
 def measure_group(work: Work) -> list[Resources]:
