@@ -29,7 +29,7 @@ DTYPES = {
 EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-22, "float64": 2.0**-50}
 ORDERS = (0, 1, 5)
 
-FUNCTORS = ("Gelu", "LeakyRelu", "Sqrt", "Multiply", "Prelu", "Add", "Divide", "Sigmoid")
+FUNCTORS = ("Gelu", "LeakyRelu", "Sqrt", "Multiply", "Prelu", "Add")
 
 
 @cache

@@ -130,7 +130,8 @@ def test_registers_leave_room_for_enough_threads() -> None:
     """Elementwise kernels leave half of a multiprocessor's threads or more."""
     for row in measured(CODE).values():
         if row.name.startswith(("map", "bias_forward")):
-            assert row.registers <= (64 if "double" in row.name else 52), row
+            activation = instances.parse(row.name)[1][0] in instances.activations()
+            assert row.registers <= (40 if activation and "double" not in row.name else 64), row
         elif row.name.startswith(("softmax", "norm_forward", "dropout", "sgd", "adam")):
             assert row.registers <= 64, row
         else:

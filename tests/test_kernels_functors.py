@@ -236,19 +236,19 @@ def test_unary_against_float64(name: str, dtype: str) -> None:
 
 def exact_points(r: ref.Reference) -> Any:
     rng = np.random.default_rng(11)
-    magnitudes = np.exp2(rng.uniform(-30, 8, 30)) * rng.choice([-1, 1], 30)
+    magnitudes = np.exp2(rng.uniform(-30, 6, 30)) * rng.choice([-1, 1], 30)
     points = np.concatenate([np.linspace(-12, 12, 40), np.linspace(-1.4, 1.4, 28), magnitudes])
     return points[[all(p != k for k in r.kinks) for p in points]]
 
 
 @pytest.mark.parametrize("name", UNARY)
 def test_unary_against_mpmath(name: str) -> None:
-    """float64 value and derivative against 320 digits; mpmath differentiates by itself."""
+    """float64 value and derivative against 200 digits; mpmath differentiates by itself."""
     r = ref.UNARY[name]
     steps = "everywhere" in r.kinks
     x = exact_points(r)
     y, d = call(library("float64"), name, "float64", x, parameters=r.parameters)
-    with mpmath.workdps(320):
+    with mpmath.workdps(200):
         parameters = [mpmath.mpf(p) for p in r.parameters]
 
         def f(v: Any) -> Any:
@@ -260,8 +260,8 @@ def test_unary_against_mpmath(name: str) -> None:
             if not (np.isfinite(y[i]) and np.isfinite(d[i])):
                 continue  # outside the domain, or beyond the range: the float64 test has these
             value = f(v)
-            slope = mpmath.mpf(0) if steps else mpmath.diff(f, v, h=h * mpmath.mpf(10) ** -100)
-            bend = abs(v * mpmath.diff(f, v, 2, h=h * mpmath.mpf(10) ** -80)) if not steps else 0
+            slope = mpmath.mpf(0) if steps else mpmath.diff(f, v, h=h * mpmath.mpf(10) ** -60)
+            bend = abs(v * mpmath.diff(f, v, 2, h=h * mpmath.mpf(10) ** -50)) if not steps else 0
             for kind, got, want, by, limit in (
                 ("value", y[i], value, abs(v * slope), r.ulp[0]),
                 ("derivative", d[i], slope, bend, r.ulp[1]),
