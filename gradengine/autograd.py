@@ -51,7 +51,7 @@ def backward(
         seeds,
         retain_graph=retain_graph,
         create_graph=create_graph,
-        inputs=None if inputs is None else listed(inputs),
+        inputs=inputs,
     )
 
 

@@ -28,6 +28,7 @@ from .tape import (
     reachable,
     record,
 )
+from .trees import listed
 
 _accumulating = threading.Lock()
 
@@ -111,14 +112,18 @@ def backward(
     *,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-    inputs: Sequence[Any] | None = None,
+    inputs: Any = None,
 ) -> None:
     """Add d(tensors)/d(leaf), weighted by `gradients`, to the `.grad` of all leaves or `inputs`."""
     nodes = [node_of(t, "backward", "the output") for t in tensors]
     seeds = [seed(t, g, "backward", create_graph) for t, g in zip(tensors, gradients, strict=True)]
     targets = None
     if inputs is not None:
-        targets = [node_of(t, "backward", f"inputs[{i}]") for i, t in enumerate(inputs)]
+        targets = [node_of(t, "backward", f"inputs[{i}]") for i, t in enumerate(listed(inputs))]
+        if not targets:
+            raise GraphError(
+                hinted("backward: inputs is empty", "name a tensor, or leave it out for all leaves")
+            )
     keep = create_graph if retain_graph is None else retain_graph
     arrived = pullback(nodes, seeds, keep=keep, graph=create_graph, targets=targets)
     del seeds

@@ -185,13 +185,14 @@ class Tensor(Operators, Methods, Traced):
         gradient: Any = None,
         retain_graph: bool | None = None,
         create_graph: bool = False,
-        inputs: Sequence[Tensor] | None = None,
+        inputs: Tensor | Sequence[Tensor] | None = None,
     ) -> None:
         """Add d(self)/d(leaf) to the `.grad` of every leaf this tensor was computed from.
 
         `gradient` is the cotangent of this tensor (needed unless it has one element);
         `create_graph` records the pass itself, for higher derivatives; `retain_graph` (default:
-        `create_graph`) keeps what the tape saved, for another pass; `inputs` limits it to those.
+        `create_graph`) keeps what the tape saved, for another pass; `inputs`, one tensor or
+        several, limits it to those.
         """
         backward(
             (self,),

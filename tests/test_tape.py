@@ -218,6 +218,14 @@ def test_inputs_may_be_intermediate():
     assert x.grad is None
 
 
+def test_inputs_may_be_one_tensor_but_not_none_at_all():
+    x = ge.tensor([1.0, 2.0], requires_grad=True)
+    (x * x).sum().backward(inputs=x)
+    assert x.grad.tolist() == [2.0, 4.0]
+    with pytest.raises(ge.GraphError, match="inputs is empty\n  hint: name a tensor"):
+        (x * x).sum().backward(inputs=[])
+
+
 def test_autograd_grad_touches_no_grad_and_takes_intermediates():
     x = leaf(2.0)
     y = x * 3
