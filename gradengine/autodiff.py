@@ -204,7 +204,7 @@ def vjp(f: Fun, *primals: Any, has_aux: bool = False) -> Any:
 
 
 def _cotangent(c: Any, y: Any) -> Any:
-    c = c if isinstance(c, Tensor) else Tensor.lift(as_array(c, y.dtype))
+    c = _direction(c, y, "vjp", "a cotangent")
     if c.shape != y.shape:
         raise ShapeError(
             hinted(
@@ -213,6 +213,16 @@ def _cotangent(c: Any, y: Any) -> Any:
             )
         )
     return c
+
+
+def _direction(t: Any, like: Any, name: str, what: str) -> Any:
+    """A tangent or cotangent as a tensor; numbers and arrays take the dtype of `like`."""
+    found = t if isinstance(t, Tensor) else constant(Tensor, as_array(t))
+    if found.dtype.kind == "c" and like.dtype.kind != "c":
+        raise DTypeError(
+            hinted(f"{name}: {what} is {found.dtype}", f"it must be real, as {like.dtype} is")
+        )
+    return found if isinstance(t, Tensor) else constant(Tensor, as_array(t, like.dtype))
 
 
 def jvp(f: Fun, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
@@ -254,12 +264,19 @@ def _listed(x: Any, name: str, what: str) -> Sequence[Any]:
 
 def _dual_argument(x: Any, t: Any, level: int) -> Dual:
     x = handle(Tensor.lift(x))
-    t = t if isinstance(t, Tensor) else constant(Tensor, as_array(t, x.dtype))
-    if x.shape != t.shape or not is_inexact(x.dtype):
+    if not is_inexact(x.dtype):
+        raise DTypeError(
+            hinted(
+                f"jvp: an argument to differentiate is {x.dtype}",
+                "convert it to a float, or close over what stays fixed",
+            )
+        )
+    t = _direction(t, x, "jvp", "a tangent")
+    if x.shape != t.shape:
         raise ShapeError(
             hinted(
-                f"jvp: an argument is {x.shape} {x.dtype}, its tangent {t.shape} {t.dtype}",
-                "a tangent has its float argument's shape and dtype",
+                f"jvp: an argument has shape {x.shape}, its tangent {t.shape}",
+                "a tangent has its argument's shape",
             )
         )
     return dual(x, t if t.dtype == x.dtype else t.astype(x.dtype), level)

@@ -18,7 +18,7 @@ from . import views
 from .device import namespace, quiet
 from .errors import GraphError, hinted
 from .reverse import gradients
-from .row import Op
+from .row import Op, refuse_complex
 from .tape import Leaf, Traced, constant, enable_grad, fit, grad_enabled
 from .tensor import Tensor
 
@@ -118,6 +118,11 @@ class Dual(Tensor):
         y = op.run(primals, params)
         if not op.differentiable or y.dtype.kind not in "fcV":
             return y
+        if y.dtype.kind == "c":
+            meta = [
+                (x.shape, x.dtype) if own else None for x, own in zip(primals, mine, strict=True)
+            ]
+            refuse_complex(op.name, y.dtype, meta, mine)
         with quiet():  # 1/0 in a local derivative is no news
             t = op.tangent(y, primals, tangents, params)
         if t is NotImplemented:

@@ -70,7 +70,7 @@ def seed(output: Any, gradient: Any, name: str, graph: bool) -> Any:
                 "the gradient of an output has that output's shape",
             )
         )
-    if raw.dtype.kind not in "fcV":
+    if raw.dtype.kind not in "fV":
         raise DTypeError(hinted(f"{name}: the gradient is {raw.dtype}", f"give it as {y.dtype}"))
     if namespace(raw) is not namespace(y):
         raise mixed_devices(f"{name} of the output and its gradient", (y, raw))

@@ -137,8 +137,9 @@ class Op:
         node = x.node
         if node is None or not self.differentiable or not grad_enabled():
             out = constant(x.plain, y)
-        elif y.dtype.kind not in "fcV":
-            out = constant(x.plain, y)  # such as astype("int64"): no gradient passes
+        elif y.dtype.kind not in "fV":  # such as astype("int64"): no gradient passes
+            refuse_complex(self.name, y.dtype, ((a.shape, a.dtype),), (node,))
+            out = constant(x.plain, y)
         else:
             code_y, code_x = self.codes.get(_ONE) or self.codes_for(_ONE)
             own = (a.shape, a.dtype)
@@ -417,7 +418,7 @@ def refuse_complex(name: str, dtype: Any, meta: Sequence[Any], nodes: Sequence[A
         if "c" not in kinds:
             raise DTypeError(
                 hinted(
-                    f"{name}: a real tensor that requires a gradient met a complex one",
+                    f"{name}: a real tensor that is being differentiated would become complex",
                     "keep real and imaginary parts in two real tensors, or detach()",
                 )
             )

@@ -147,8 +147,19 @@ BAD = {
     "integer division in place": (DTypeError, "/=: ", lambda: ge.tensor([1, 2]).__itruediv__(2)),
     "complex": (
         DTypeError,
-        "multiply: a real tensor that requires a gradient met a complex one",
+        "multiply: a real tensor that is being differentiated would become complex",
         lambda: leaf(1.0) * ge.tensor([1j]),
+    ),
+    "becomes complex": (DTypeError, "astype: a real tensor", lambda: leaf(1.0).astype("complex64")),
+    "becomes complex inside jvp": (
+        DTypeError,
+        "multiply: a real tensor that is being differentiated would become complex",
+        lambda: ge.jvp(lambda x: ge.abs(x * 1j), (1.0,), (1.0,)),
+    ),
+    "complex cotangent": (
+        DTypeError,
+        "backward: the gradient is complex128",
+        lambda: leaf(1.0).backward(np.array([1j])),
     ),
     "integer cotangent": (
         DTypeError,
