@@ -158,7 +158,7 @@ def explain(error: nvrtc.NvrtcError, unit: str, names: Sequence[str], arch: str)
 # --- arguments -----------------------------------------------------------------------------------
 
 
-BY_VALUE = (ctypes.Structure, ctypes.Array, ctypes.c_char)
+BY_VALUE = (ctypes.Structure, ctypes.Array, ctypes.c_char, ctypes.c_int64, ctypes.c_uint32)
 
 
 def pack(args: Iterable[Any], pointer: Any) -> tuple[Any, list[Any]]:

@@ -14,8 +14,6 @@ import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from ..errors import ShapeError, hinted
 from . import shapes
 from .kernels import backend, launch
@@ -41,7 +39,7 @@ def forward(functor: str, x: Array, parameters: Sequence[float] = ()) -> Array:
             f"map_forward<{functor},{kind}>",
             grid,
             (shapes.THREADS, 1, 1),
-            (x, y, np.int64(x.size), op),
+            (x, y, ctypes.c_int64(x.size), op),
         )
     else:
         _strided(f"map_forward_strided<{functor},{kind}>", [x], [y], op)
@@ -59,7 +57,7 @@ def vjp(functor: str, g: Array, x: Array, parameters: Sequence[float] = ()) -> A
     if shapes.dense(x, g):
         tile = shapes.THREADS * shapes.width(x.dtype)
         grid = (shapes.blocks(x.size, tile), 1, 1)
-        args = (x, g, dx, np.int64(x.size), op)
+        args = (x, g, dx, ctypes.c_int64(x.size), op)
         launch(f"map_vjp<{functor},{kind}>", grid, (shapes.THREADS, 1, 1), args)
     else:
         _strided(f"map_vjp_strided<{functor},{kind}>", [x, g], [dx], op)
@@ -93,7 +91,7 @@ def forward2(functor: str, a: Array, b: Array, parameters: Sequence[float] = ())
         return y
     rows, cols, left, right = matrix
     shape2 = shapes.matrix_grid(rows, cols // shapes.width(a.dtype))
-    args = (left, right, y, np.int64(rows), np.int64(cols), op)
+    args = (left, right, y, ctypes.c_int64(rows), ctypes.c_int64(cols), op)
     launch(f"map2_forward<{functor},{kind}>", shape2.grid, shape2.block, args)
     return y
 
@@ -124,7 +122,7 @@ def vjp2(
         return da, db
     rows, cols, left, right = matrix
     shape2 = shapes.matrix_grid(rows, cols // shapes.width(a.dtype))
-    args = (left, right, g, da, db, np.int64(rows), np.int64(cols), op)
+    args = (left, right, g, da, db, ctypes.c_int64(rows), ctypes.c_int64(cols), op)
     launch(f"map2_vjp<{functor},{kind}>", shape2.grid, shape2.block, args)
     return da, db
 
@@ -134,6 +132,9 @@ def _as_matrix(shape: Sequence[int], a: Array, b: Array) -> tuple[int, int, Any,
 
     The output's own strides take part in the joining, so that it stays dense.
     """
+    if a.shape == b.shape and shapes.dense(a, b):
+        pointer = backend().pointer
+        return 1, a.size, Broadcast(pointer(a), 0, 1), Broadcast(pointer(b), 0, 1)
     dense = _dense_strides(shape)
     dimensions = shapes.joined(
         shape, [dense, shapes.element_strides(a, shape), shapes.element_strides(b, shape)]
@@ -178,7 +179,7 @@ def _strided(name: str, inputs: list[Array], outputs: list[Array | None], op: An
         inputs = [_expanded(x, shape).copy() for x in inputs]
         dimensions = shapes.joined(shape, [shapes.element_strides(x, shape) for x in inputs])
     grid = (shapes.blocks(out.size, shapes.THREADS), 1, 1)
-    args = (*inputs, *outputs, np.uint32(out.size), shapes.layout(dimensions), op)
+    args = (*inputs, *outputs, ctypes.c_uint32(out.size), shapes.layout(dimensions), op)
     launch(name, grid, (shapes.THREADS, 1, 1), args)
 
 
@@ -219,7 +220,7 @@ def bias_forward(functor: str, x: Array, bias: Array, parameters: Sequence[float
     rows = x.size // cols
     shape2 = shapes.matrix_grid(rows, cols // shapes.width(x.dtype))
     op = shapes.members(x.dtype, parameters)
-    args = (x, bias, y, np.int64(rows), np.uint32(cols), op)
+    args = (x, bias, y, ctypes.c_int64(rows), ctypes.c_uint32(cols), op)
     launch(f"bias_forward<{functor},{kind}>", shape2.grid, shape2.block, args)
     return y
 

@@ -153,10 +153,13 @@ def matrix_grid(rows: int, vectors: int) -> Grid:
 # --- functors ------------------------------------------------------------------------------------
 
 
+_NOTHING = ctypes.c_char(b"\0")
+
+
 def members(dtype: Any, parameters: Sequence[float]) -> Any:
     """A functor's members as a C struct: floats or doubles in order, one byte if there are none."""
     if not parameters:
-        return ctypes.c_char(b"\0")
+        return _NOTHING
     kind = ctypes.c_double if np.dtype(dtype) == np.float64 else ctypes.c_float
     return (kind * len(parameters))(*parameters)
 
