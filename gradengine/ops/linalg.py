@@ -9,6 +9,7 @@ Floor 3: stands on op.py, device.py and the ops files before it.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..device import is_host
@@ -34,6 +35,9 @@ from .shape import expand_dims, matrix_transpose, reshape
         case((2, 3, 4), (1, 4, 2)),
         case((0, 4), (4, 2)),
         case((3, 0), (0, 2)),
+        case((2, 3, 4), (4, 0)),
+        case((2, 3, 0), (0, 4)),
+        case((2, 3, 0), (0,)),
     ],
 )
 def matmul(xp: Any, a: Any, b: Any) -> Any:
@@ -69,11 +73,12 @@ def _(g: Any, _y: Any, a: Any, b_like: Any) -> Any:
     if a.ndim == 1:
         return a * g if b_like.ndim == 1 else expand_dims(a, axis=-1) * expand_dims(g, axis=-2)
     if b_like.ndim == 1:
-        return matmul(g.reshape((-1,)), a.reshape((-1, a.shape[-1])))
+        return matmul(g.reshape((-1,)), a.reshape((math.prod(a.shape[:-1]), a.shape[-1])))
     if a.ndim == 2 or b_like.ndim > 2:
         return matmul(a.T if a.ndim == 2 else matrix_transpose(a), g)
     # one matrix for the whole stack: its sum over the stack is one product of long matrices
-    return matmul(a.reshape((-1, a.shape[-1])).T, g.reshape((-1, g.shape[-1])))
+    rows = math.prod(a.shape[:-1])  # not -1, which has no answer where an axis is empty
+    return matmul(a.reshape((rows, a.shape[-1])).T, g.reshape((rows, g.shape[-1])))
 
 
 def is_half(x: Any) -> bool:
@@ -151,6 +156,8 @@ def _carets(spots: list[tuple[int, int]]) -> str:
         case((4,), (3, 4), (3,)),
         case((0, 4), (3, 4), (3,)),
         case((5, 4), (3, 4)),
+        case((2, 3, 0), (4, 0), (4,)),
+        case((2, 3, 4), (0, 4), (0,)),
     ],
 )
 def linear(xp: Any, x: Any, weight: Any, bias: Any = None) -> Any:
@@ -185,7 +192,8 @@ def _(g: Any, _y: Any, _x: Any, weight: Any, _bias: Any) -> Any:
 @linear.adjoint(1)
 def _(g: Any, _y: Any, x: Any, _weight: Any, _bias: Any) -> Any:
     if g.ndim != 2:
-        g, x = g.reshape((-1, g.shape[-1])), x.reshape((-1, x.shape[-1]))
+        rows = math.prod(g.shape[:-1])
+        g, x = g.reshape((rows, g.shape[-1])), x.reshape((rows, x.shape[-1]))
     return matmul(g.T, x)
 
 
