@@ -28,7 +28,7 @@ def is_inexact(dtype: Any) -> bool:
 
 def default_dtype(data: Any) -> Any:
     """The dtype Python data becomes: None (NumPy's choice) for integers, else the default."""
-    if isinstance(data, (bool, int)):
+    if isinstance(data, (bool, int)) or hasattr(data, "dtype"):  # np.float64 is a float too
         return None
     if isinstance(data, float):
         return _default.get()

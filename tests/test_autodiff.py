@@ -44,6 +44,13 @@ def close(a, b, tolerance=1e-12):
 # --- grad and value_and_grad ---
 
 
+def test_a_numpy_scalar_keeps_its_precision():
+    assert ge.grad(lambda x: x * x)(np.float64(3)).dtype == np.float64
+    y, t = ge.jvp(lambda x: x * x, (np.float64(3),), (np.float64(1),))
+    assert (y.dtype, t.dtype) == (np.float64, np.float64)
+    assert ge.grad(lambda x: x * x)(3.0).dtype == np.float32
+
+
 def test_grad_of_scalars_arrays_and_python_numbers():
     assert ge.grad(lambda x: x**3)(2.0).item() == 12.0
     assert ge.grad(lambda x: x**3)(2.0).dtype == "float32"
