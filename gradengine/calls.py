@@ -132,7 +132,7 @@ class Binary(dict[tuple[type, type], Callable[..., Any]]):
         if not op.differentiable or getattr(a, "level", 0) or getattr(b, "level", 0):
             return self._scalar_or_general(a, b)
         if is_a and is_b:
-            return self._general
+            return _subclass_pair(op)
         other = b if is_a else a
         if issubclass(other, SCALARS) or is_scalar_class(other):
             return _traced_scalar(op, first=is_a)
@@ -197,8 +197,25 @@ def _plans(op: Op) -> dict[tuple[bool, bool], tuple[bool, ...]]:
     }
 
 
+def _subclass_pair(op: Op) -> Callable[..., Any]:
+    """Two tensors one of which is of a subclass, such as a Parameter."""
+    raw, plans = op.raw, _plans(op)
+
+    def traced(a: Any, b: Any) -> Any:
+        x, z = a.array, b.array
+        if x.__class__ is not z.__class__:
+            return op.run((a, b), {})
+        try:
+            y = raw[x.__class__](x, z)
+        except Exception as error:
+            raise explain(op.name, error, (x, z), None) from error
+        return _half_traced(op, plans, a, b, y if y.__class__ is x.__class__ else as_array(y))
+
+    return traced
+
+
 def _half_traced(op: Op, plans: Any, a: Any, b: Any, y: Any) -> Any:
-    """Two tensors of which at most one asks for a gradient."""
+    """Two tensors of which perhaps only one asks for a gradient, or none."""
     m, n = a.node, b.node
     if (m is None and n is None) or not grad_enabled():
         return constant(a.plain, y)

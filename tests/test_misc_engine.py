@@ -288,6 +288,7 @@ def test_trees_that_do_not_match_are_shown(other, message):
 
 def test_an_interrupt_leaves_the_engine_usable():
     """Ctrl-C in the middle of a pass, as in a notebook."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     x = leaf(1.0, 2.0)
     y = x
     for _ in range(20_000):
@@ -304,6 +305,7 @@ def test_an_interrupt_leaves_the_engine_usable():
     except KeyboardInterrupt:
         interrupted = True
     timer.join()
+    signal.signal(signal.SIGINT, before)
     assert interrupted
     assert ge.tape.grad_enabled()
     assert x.grad is None or x.grad.tolist() == [1.0, 1.0]
