@@ -339,3 +339,17 @@ def test_as_axes():
     assert as_axes(np.int64(-1), 2, "op") == (1,)
     with pytest.raises(AxisError, match="0-d array has none"):
         as_axes(0, 0, "op")
+
+
+def test_pad_takes_a_dict_of_axes_as_numpy_does():
+    x = np.arange(6.0).reshape(2, 3)
+    for mode in ("constant", "reflect", "edge", "wrap"):
+        y = ge.pad(ge.tensor(x), {0: (1, 0), -1: 1}, mode)
+        assert np.array_equal(y.numpy(), np.pad(x, ((1, 0), (1, 1)), mode))
+
+
+def test_pad_does_not_lose_the_gradient_of_what_it_pads_with():
+    c = ge.tensor(2.0, requires_grad=True)
+    with pytest.raises(ge.GraphError, match="pad: constant_values has no derivative"):
+        ge.pad(ge.ones(2), 1, constant_values=c)
+    assert ge.pad(ge.ones(1), 1, constant_values=c.detach()).tolist() == [2.0, 1.0, 2.0]

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias, cast
 
-from ..errors import ShapeError, hinted
+from ..errors import GraphError, ShapeError, hinted
 from ..op import case, primitive
-from ..tape import Like
+from ..tape import Like, Traced
+from .axes import as_axis
 
 Widths: TypeAlias = tuple[tuple[int, int], ...]
 """For each axis how much is added before and after."""
@@ -221,7 +222,8 @@ def _(g: Any, _y: Any, _x: Any, widths: Widths, mode: str) -> Any:
 def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Any:
     """x with `pad_width` elements more before and after each axis, as NumPy's pad.
 
-    `pad_width` is a number, (before, after) for all axes, or one such pair for each axis. Modes,
+    `pad_width` is a number, (before, after) for all axes, one such pair for each axis, or a dict
+    from axes to either. `constant_values` are numbers, which have no gradient. Modes,
     for the axis 1 2 3: constant `0 0 | 1 2 3 | 0 0`, reflect `3 2 | 1 2 3 | 2 1`, symmetric
     `2 1 | 1 2 3 | 3 2`, edge `1 1 | 1 2 3 | 3 3`, wrap `2 3 | 1 2 3 | 1 2`; a padding wider than
     the array goes on in the same way. ShapeError for negative widths, and for an empty axis in any
@@ -232,6 +234,10 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any 
     tensor([2., 1., 2., 3., 2., 1.])
     """
     ndim = len(x.shape)
+    if isinstance(pad_width, dict):
+        given = {as_axis(axis, ndim, "pad"): width for axis, width in cast(Any, pad_width).items()}
+        pad_width = [given.get(axis, 0) for axis in range(ndim)]
+        pad_width = [pair if isinstance(pair, (list, tuple)) else (pair,) for pair in pad_width]
     widths = _pairs(pad_width, ndim, "pad_width")
     if min((w for pair in widths for w in pair), default=0) < 0:
         raise ShapeError(
@@ -258,6 +264,8 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any 
 
 def _pairs(value: Any, ndim: int, name: str) -> tuple[tuple[Any, Any], ...]:
     """A number, a pair, or one pair for each axis, broadcast to a pair for each axis."""
+    if isinstance(value, Traced) and value.node is not None:
+        raise GraphError(hinted(f"pad: {name} has no derivative", "use ge.concat, or detach() it"))
     if hasattr(value, "tolist"):
         value = value.tolist()
     rows = cast(Any, value) if isinstance(value, (list, tuple)) else [value]
