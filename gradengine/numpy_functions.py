@@ -145,6 +145,14 @@ def _count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return ops.count_nonzero(a, axis=axis, keepdims=keepdims)
 
 
+@implements("sort")
+def _sort(
+    a: Any, axis: int | None = -1, kind: Any = None, order: Any = None, *, stable: Any = None
+) -> Any:
+    only("sort", order=(order, None))
+    return ops.sort(ops.ravel(a) if axis is None else a, axis=-1 if axis is None else axis)
+
+
 @implements("ptp")
 def _ptp(a: Any, axis: Any = None, out: Any = None, keepdims: bool = False) -> Any:
     high, low = (op(a, axis=axis, keepdims=keepdims) for op in (ops.max, ops.min))

@@ -773,3 +773,13 @@ def test_weak_call():
     assert alive() is None
     assert call() is None
     assert not seen
+
+
+@pytest.mark.parametrize("axis", [-1, 0, None])
+def test_numpy_sort_stays_on_the_tape(axis):
+    x = np.array([[3.0, 1.0, 2.0], [0.0, 5.0, 4.0]])
+    t = ge.tensor(x, requires_grad=True)
+    y = np.sort(t, axis=axis)
+    assert np.array_equal(y.detach().numpy(), np.sort(x, axis=axis))
+    (y * y).sum().backward()
+    assert np.array_equal(t.grad.numpy(), 2 * x)
