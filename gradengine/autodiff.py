@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, cast
 
-from .device import as_array, namespace
+from .device import namespace
 from .dtypes import is_inexact
 from .errors import DTypeError, GraphError, ShapeError, hinted
-from .forward import Dual, dual, next_level, value_of
+from .forward import Dual, direction, dual_argument, next_level, value_of
 from .graph import reachable
 from .modes import tangents_only
 from .philox import default_generator
@@ -204,7 +204,7 @@ def vjp(f: Fun, *primals: Any, has_aux: bool = False) -> Any:
 
 
 def _cotangent(c: Any, y: Any) -> Any:
-    c = _direction(c, y, "vjp", "a cotangent")
+    c = direction(c, y, "vjp", "a cotangent")
     if c.shape != y.shape:
         raise ShapeError(
             hinted(
@@ -213,16 +213,6 @@ def _cotangent(c: Any, y: Any) -> Any:
             )
         )
     return c
-
-
-def _direction(t: Any, like: Any, name: str, what: str) -> Any:
-    """A tangent or cotangent as a tensor; numbers and arrays take the dtype of `like`."""
-    found = t if isinstance(t, Tensor) else constant(Tensor, as_array(t))
-    if found.dtype.kind == "c" and like.dtype.kind != "c":
-        raise DTypeError(
-            hinted(f"{name}: {what} is {found.dtype}", f"it must be real, as {like.dtype} is")
-        )
-    return found if isinstance(t, Tensor) else constant(Tensor, as_array(t, like.dtype))
 
 
 def jvp(f: Fun, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False) -> Any:
@@ -238,7 +228,7 @@ def jvp(f: Fun, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool =
     level = next_level()
     leaves, rebuild = flatten(_listed(primals, "jvp", "primals"))
     given = flatten_like(_listed(tangents, "jvp", "tangents"), primals, "jvp", "tangents")
-    duals = [_dual_argument(*pair, level) for pair in zip(leaves, given, strict=True)]
+    duals = [dual_argument(*pair, level) for pair in zip(leaves, given, strict=True)]
     quiet = grad_enabled() is False
     with tangents_only() if quiet else nullcontext():
         out = f(*rebuild(duals))
@@ -260,26 +250,6 @@ def _listed(x: Any, name: str, what: str) -> Sequence[Any]:
             )
         )
     return cast("Sequence[Any]", x)
-
-
-def _dual_argument(x: Any, t: Any, level: int) -> Dual:
-    x = handle(Tensor.lift(x))
-    if not is_inexact(x.dtype):
-        raise DTypeError(
-            hinted(
-                f"jvp: an argument to differentiate is {x.dtype}",
-                "convert it to a float, or close over what stays fixed",
-            )
-        )
-    t = _direction(t, x, "jvp", "a tangent")
-    if x.shape != t.shape:
-        raise ShapeError(
-            hinted(
-                f"jvp: an argument has shape {x.shape}, its tangent {t.shape}",
-                "a tangent has its argument's shape",
-            )
-        )
-    return dual(x, t if t.dtype == x.dtype else t.astype(x.dtype), level)
 
 
 def _parts(y: Any, level: int) -> tuple[Any, Any]:

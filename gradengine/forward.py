@@ -15,9 +15,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from . import views
-from .device import namespace, quiet
-from .errors import GraphError, hinted
-from .reverse import gradients
+from .device import as_array, namespace, quiet
+from .dtypes import is_inexact
+from .errors import DTypeError, GraphError, ShapeError, hinted
+from .reverse import gradients, handle
 from .row import Op, refuse_complex
 from .tape import Leaf, Traced, constant, enable_grad, fit, grad_enabled
 from .tensor import Tensor
@@ -147,6 +148,37 @@ def dual(primal: Any, tangent: Any, level: int) -> Dual:
         tangent = constant(Tensor, tangent)
     out.node = Pair(primal, tangent, level)
     return out
+
+
+def direction(t: Any, like: Any, name: str, what: str) -> Any:
+    """A tangent or cotangent as a tensor; numbers and arrays take the dtype of `like`."""
+    found = t if isinstance(t, Tensor) else constant(Tensor, as_array(t))
+    if found.dtype.kind == "c" and like.dtype.kind != "c":
+        raise DTypeError(
+            hinted(f"{name}: {what} is {found.dtype}", f"it must be real, as {like.dtype} is")
+        )
+    return found if isinstance(t, Tensor) else constant(Tensor, as_array(t, like.dtype))
+
+
+def dual_argument(x: Any, t: Any, level: int) -> Dual:
+    """An argument of `jvp` with its tangent: checked, and in its dtype."""
+    x = handle(Tensor.lift(x))
+    if not is_inexact(x.dtype):
+        raise DTypeError(
+            hinted(
+                f"jvp: an argument to differentiate is {x.dtype}",
+                "convert it to a float, or close over what stays fixed",
+            )
+        )
+    t = direction(t, x, "jvp", "a tangent")
+    if x.shape != t.shape:
+        raise ShapeError(
+            hinted(
+                f"jvp: an argument has shape {x.shape}, its tangent {t.shape}",
+                "a tangent has its argument's shape",
+            )
+        )
+    return dual(x, t if t.dtype == x.dtype else t.astype(x.dtype), level)
 
 
 def tangent_by_transposing(
