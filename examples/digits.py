@@ -6,7 +6,7 @@ mini-batches with Adam, evaluation, picture. This file is its command line.
 
 import argparse
 
-from gradengine import demo
+from gradengine.program import demo
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 demo.add_arguments(parser)

@@ -1,5 +1,5 @@
 """`python -m gradengine` is the command `gradengine`."""
 
-from gradengine.cli import main
+from gradengine.program.cli import main
 
 raise SystemExit(main())

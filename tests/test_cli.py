@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import gradengine as ge
-from gradengine import cli, diagnostics
-from gradengine.diagnostics import GPU, Driver, Machine
+from gradengine.program import cli, diagnostics
+from gradengine.program.diagnostics import GPU, Driver, Machine
 
 ROOT = Path(__file__).parents[1]
 H200 = GPU("NVIDIA H200", (9, 0), 141 * 2**30)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gradengine import demo, demo_picture, diagnostics
 from gradengine.datasets import Dataset
-from gradengine.demo import Options
-from gradengine.diagnostics import GPU, Driver, Machine
+from gradengine.program import demo, diagnostics, picture
+from gradengine.program.demo import Options
+from gradengine.program.diagnostics import GPU, Driver, Machine
 
 MNIST = Path(__file__).parents[2] / "shared" / "data"
 
@@ -110,9 +110,9 @@ def test_wrong_digits_are_shown_first_and_fill_half_at_most():
     labels = np.arange(100) % 10
     predictions = labels.copy()
     predictions[[7, 50]] = (labels[[7, 50]] + 1) % 10
-    assert demo_picture.shown(labels, predictions, 6) == [7, 50, 0, 1, 2, 3]
-    assert demo_picture.shown(labels, (labels + 1) % 10, 6) == [0, 1, 2]
-    assert demo_picture.shown(labels, labels, 3) == [0, 1, 2]
+    assert picture.shown(labels, predictions, 6) == [7, 50, 0, 1, 2, 3]
+    assert picture.shown(labels, (labels + 1) % 10, 6) == [0, 1, 2]
+    assert picture.shown(labels, labels, 3) == [0, 1, 2]
 
 
 def test_a_wrong_digit_is_marked():
@@ -120,8 +120,8 @@ def test_a_wrong_digit_is_marked():
 
     figure = Figure()
     data = Dataset("two", np.zeros((2, 8, 8), np.uint8), np.array([3, 5]), classes=10)
-    demo_picture.draw_digits(
-        figure, figure.add_gridspec(demo_picture.ROWS, demo_picture.COLUMNS), data, np.array([3, 6])
+    picture.draw_digits(
+        figure, figure.add_gridspec(picture.ROWS, picture.COLUMNS), data, np.array([3, 6])
     )
     assert [axes.get_title() for axes in figure.axes] == ["6, is 5", "3"]
     visible = [axes.spines["left"].get_visible() for axes in figure.axes]

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gradengine.diagnostics import (
+from gradengine.program.diagnostics import (
     GPU,
     Driver,
     Finding,

@@ -22,7 +22,7 @@ from hypothesis.extra.numpy import BroadcastableShapes, mutually_broadcastable_s
 
 import gradengine as ge
 from gradengine.op import Op, registry
-from gradengine.selftest import check
+from gradengine.program.selftest import check
 from gradengine.tape import Traced
 from gradengine.tensor import Tensor
 from gradengine.testing import cases, check_grads

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gradengine import cli, selftest
 from gradengine.op import pointwise, real, registry
+from gradengine.program import cli, selftest
 from gradengine.testing import cases
 
 

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gradengine import diagnostics
 from gradengine.errors import GradengineError
+from gradengine.program import diagnostics
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands; each sets `run` to a function of the parsed options."""
     import gradengine
-    from gradengine import demo
     from gradengine.cuda import cli as kernels
+    from gradengine.program import demo
 
     parser = argparse.ArgumentParser(
         "gradengine", description=(gradengine.__doc__ or "").splitlines()[0]
@@ -99,7 +99,7 @@ def selftest(options: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from gradengine.op import registry
-    from gradengine.selftest import check
+    from gradengine.program.selftest import check
 
     unknown = set(options.op or ()) - registry.keys()
     if unknown:

@@ -2,7 +2,7 @@
 
 The whole of a training program, written once, for the command line and for `examples/digits.py`:
 data and held-out split, network, mini-batches with Adam, evaluation. It stands on the public names
-of gradengine only, so that it can be copied and changed; the picture is made by demo_picture.py.
+of gradengine only, so that it can be copied and changed; the picture is made by picture.py.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ import numpy as np
 from tqdm import tqdm
 
 import gradengine as ge
-from gradengine import demo_picture, diagnostics
 from gradengine.datasets import Dataset, load_digits, load_mnist
 from gradengine.datasets.idx import has_part
 from gradengine.device import cuda_is_available
+from gradengine.program import diagnostics, picture
 
 Array = Any
 
@@ -96,7 +96,7 @@ class History:
 
 def run(options: Options) -> History:
     """Load, train, evaluate, draw; prints what a person wants to know on the way."""
-    demo_picture.require_matplotlib()  # before the training, not after it
+    picture.require_matplotlib()  # before the training, not after it
     train_set, test_set = load(options.data)
     device = choose_device(options.device)
     model = perceptron(train_set, options).to(device)
@@ -112,7 +112,7 @@ def run(options: Options) -> History:
     right = int((predictions == test_set.labels).sum())
     print(f"accuracy  {right / len(test_set):.2%} of the held-out images ({right})")
     print(f"time      {history.seconds:.1f} s of training, {history.speed:,.0f} samples/s")
-    demo_picture.save(history, test_set, predictions, options.out)
+    picture.save(history, test_set, predictions, options.out)
     print(f"picture   {options.out}")
     return history
 

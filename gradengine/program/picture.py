@@ -16,7 +16,7 @@ from gradengine.datasets import Dataset
 from gradengine.errors import MissingDependencyError, hinted
 
 if TYPE_CHECKING:
-    from gradengine.demo import History
+    from gradengine.program.demo import History
 
 Array = Any
 
