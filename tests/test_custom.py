@@ -662,3 +662,26 @@ def test_an_error_in_the_second_run_leaves_the_generator_alone():
         y.sum().backward()
     assert ge.random.get_state() == state
     assert x.grad is None
+
+
+def test_a_custom_vjp_forward_may_call_the_function_itself():
+    @ge.custom_vjp
+    def product(x, y):
+        return x * ge.sin(y)
+
+    def backward(residuals, g):
+        x, y = residuals
+        return g * ge.sin(y), g * x * ge.cos(y)
+
+    product.defvjp(lambda x, y: (product(x, y), (x, y)), backward)
+    ge.testing.check_grads(product, (np.array([0.5, 1.0]), np.array([0.3, 0.2])), order=3)
+
+
+def test_undifferentiated_custom_functions_give_constants():
+    same = ge.custom_vjp(lambda x: x)
+    same.defvjp(lambda x: (x, None), lambda _, g: (g,))
+    x = ge.tensor([1.0, 2.0], requires_grad=True)
+    with ge.no_grad():
+        assert not same(x).requires_grad
+    assert same(x).requires_grad
+    assert same(2.0).item() == 2.0
