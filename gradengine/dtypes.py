@@ -71,4 +71,9 @@ def as_dtype(dtype: Any) -> Any:
     if dtype == "bfloat16":
         ml_dtypes: Any = importlib.import_module("ml_dtypes")
         return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(dtype)
+    try:
+        return np.dtype(dtype)
+    except TypeError:
+        raise DTypeError(
+            hinted(f"dtype: {dtype!r} is none", 'use a NumPy dtype or a name such as "float32"')
+        ) from None

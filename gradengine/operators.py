@@ -170,6 +170,12 @@ class Operators:
     def __ixor__(self, other: Any) -> Tensor:
         return writes.replace(self, ops.bitwise_xor(self, other), "^=")
 
+    def __ilshift__(self, other: Any) -> Tensor:
+        return writes.replace(self, ops.bitwise_left_shift(self, other), "<<=")
+
+    def __irshift__(self, other: Any) -> Tensor:
+        return writes.replace(self, ops.bitwise_right_shift(self, other), ">>=")
+
     def fill_(self, value: Any) -> Tensor:
         """Set every element to `value`."""
         writes.set_item(self, ..., value)

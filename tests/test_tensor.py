@@ -548,3 +548,19 @@ def test_dunders_that_other_files_test():
     assert x.__dlpack_device__() == (1, 0)
     assert np.array_equal(x.__array__(), A)
     assert operator.index(ge.tensor(3)) == 3
+
+
+def test_shifts_in_place_reach_the_base_of_a_view():
+    x = ge.tensor([1, 2, 4])
+    part = x[1:]
+    part <<= 2
+    assert x.tolist() == [1, 8, 16]
+    part >>= 1
+    assert x.tolist() == [1, 4, 8]
+
+
+def test_an_unknown_dtype_is_refused_with_a_remedy():
+    with pytest.raises(ge.DTypeError, match="dtype: 'foo' is none\n  hint: "):
+        ge.tensor([1.0], dtype="foo")
+    with pytest.raises(ge.DTypeError, match="dtype: 'foo' is none"):
+        ge.ones(2).astype("foo")
