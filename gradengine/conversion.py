@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 from . import device as devices
-from .device import Array, Device, as_array, device_of, is_array, module_for, move, to_numpy
+from .device import Array, Device, as_array, bare, device_of, is_array, module_for, move, to_numpy
 from .dispatch import leaves, tracked
 from .dtypes import as_dtype, get_default_dtype
 from .errors import DTypeError, GraphError, ShapeError, hinted
@@ -56,7 +56,7 @@ def tensor(
     if isinstance(data, Traced):
         array = data.array
     elif is_array(data):
-        _check_numbers(array := data, "tensor")
+        _check_numbers(array := bare(data), "tensor")
     else:
         return made(_placed(_from_python(data, dtype, "tensor"), device), requires_grad)
     target = device_of(array) if device is None and _elsewhere(array, data) else _device(device)
@@ -99,7 +99,7 @@ def asarray(
         if copy is False and not hasattr(obj, "__array__"):
             raise _copy_needed(type(obj).__name__, dtype)
         return made(_placed(_from_python(obj, dtype, "asarray"), device))
-    _check_numbers(obj, "asarray")
+    _check_numbers(obj := bare(obj), "asarray")
     target = device_of(obj) if device is None and _elsewhere(obj, obj) else _device(device)
     if _same(obj.dtype, dtype) and target == device_of(obj) and not copy:
         expose(obj, saved_before=False)

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .errors import DeviceError, hinted
+from .errors import DeviceError, DTypeError, hinted
 
 Array: TypeAlias = Any
 """A `numpy.ndarray` or a `cupy.ndarray` (whose package has no types)."""
@@ -120,6 +120,17 @@ def as_array(x: Any, dtype: Any = None) -> Array:
     if is_array(x):
         return x if dtype is None or x.dtype == dtype else x.astype(dtype)
     return np.asarray(x, dtype=dtype)
+
+
+def bare(x: Any) -> Any:
+    """A subclass of ndarray as a plain view, since np.matrix has its own `*`; others unchanged."""
+    if x.__class__ is np.ndarray or not isinstance(x, np.ndarray):
+        return x
+    if hasattr(x, "mask"):
+        raise DTypeError(
+            hinted(f"masked array {x.shape}: tensors have no mask", "x.filled(value), or x.data")
+        )
+    return x.view(np.ndarray)
 
 
 def to_numpy(array: Array) -> np.ndarray:

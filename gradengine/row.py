@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from . import guard, views
-from .device import SCALARS, as_array, common_namespace, is_array, namespace_of
+from .device import SCALARS, as_array, bare, common_namespace, is_array, namespace_of
 from .errors import DTypeError, GraphError, explain, hinted
 from .samples import Case
 from .tape import Like, Node, Traced, constant, fit, grad_enabled, record
@@ -106,7 +106,8 @@ class Op:
                 nodes.append(x.node)
                 live = live or x.node is not None
             else:
-                foreign = foreign or is_array(x)
+                if is_array(x):
+                    foreign, x = True, bare(x)
                 raws.append(x)
                 nodes.append(None)
         if dual is not None:

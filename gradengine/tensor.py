@@ -18,6 +18,7 @@ from .device import (
     Array,
     Device,
     as_array,
+    bare,
     device_of,
     is_array,
     namespace,
@@ -51,6 +52,7 @@ class Tensor(Operators, Methods, Traced):
         if isinstance(data, Tensor):
             return data
         if is_array(data):
+            data = bare(data)
             expose(data, saved_before=False)
             return constant(cls, data)
         return constant(cls, as_array(data, default_dtype(data)))

@@ -564,3 +564,23 @@ def test_an_unknown_dtype_is_refused_with_a_remedy():
         ge.tensor([1.0], dtype="foo")
     with pytest.raises(ge.DTypeError, match="dtype: 'foo' is none"):
         ge.ones(2).astype("foo")
+
+
+def test_subclasses_of_ndarray_count_as_plain_arrays():
+    matrix = np.asarray([[1.0, 2.0], [3.0, 4.0]]).view(np.matrix)
+    w = ge.ones((2, 2), dtype="float64", requires_grad=True)
+    assert type(ge.tensor(matrix).data) is type(ge.asarray(matrix).data) is np.ndarray
+    for y in (w * matrix, matrix * w, np.multiply(matrix, w)):
+        assert type(y.data) is np.ndarray
+        assert y.tolist() == [[1.0, 2.0], [3.0, 4.0]]
+    y = w * matrix
+    matrix[0, 0] = 9.0
+    with pytest.raises(ge.GraphError, match="changed since"):
+        y.sum().backward()
+
+
+def test_masked_arrays_are_refused_since_the_mask_would_be_lost():
+    masked = np.ma.array([1.0, 2.0], mask=[False, True])
+    for call in (ge.tensor, ge.asarray, lambda x: ge.ones(2) * x):
+        with pytest.raises(ge.DTypeError, match=r"masked array (.|\n)*filled"):
+            call(masked)
