@@ -305,6 +305,7 @@ if _TYPE_CHECKING:
 # --- constants ---
 
 __version__ = "0.1.0"
+__array_api_version__ = "2024.12"
 
 pi: float = _math.pi
 e: float = _math.e

@@ -88,3 +88,8 @@ def test_special(name):
     options = {"axis": -1} if name.endswith("softmax") else {}
     expected = getattr(special, name)(*inputs, **options)
     assert np.allclose(found.detach().numpy(), expected, rtol=1e-13)
+
+
+def test_the_namespace_names_its_version_of_the_standard():
+    assert ge.__array_api_version__ == "2024.12"
+    assert ge.ones(1).__array_namespace__(api_version=ge.__array_api_version__) is ge
