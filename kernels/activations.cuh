@@ -115,18 +115,17 @@ template <class M> struct Mish {
 };
 
 // --- sigmoids -----------------------------------------------------------------------------------
-// y = log(1 + e^(beta x)) / beta, x where beta x > threshold; y' = sigmoid(beta x), or 1
+// y = log(1 + e^(beta x)) / beta; y' = sigmoid(beta x). The threshold is PyTorch's signature only:
+// x alone beyond it would lose digits in double. x itself, not beta x / beta, so that no product
+// overflows.
 template <class M> struct Softplus {
   using A = scalar<M>;
   A beta, threshold;
   GE_HD A forward(A x) const {
-    const A z = beta * x;
-    return z > threshold ? x : log1p_exp<M>(z) * (A(1) / beta);  // the quotient leaves the loop
+    const A z = beta * x, log = M::log1p(M::exp(-magnitude(z)));
+    return (z > A(0) ? x : A(0)) + log * (A(1) / beta);  // the quotient leaves the loop
   }
-  GE_HD A partial(A x) const {
-    const A z = beta * x;
-    return z > threshold ? A(1) : logistic<M>(z);
-  }
+  GE_HD A partial(A x) const { return logistic<M>(beta * x); }
 };
 
 // y = 1 / (1 + e^-x); y' = y (1 - y)

@@ -178,11 +178,10 @@ UNARY: dict[str, Reference] = {
     ),
     "Mish": Reference(mish, mish_slope, lambda x: x * mpmath.tanh(mp_softplus(x))),
     "Softplus": Reference(
-        lambda x, b, t: where(b * x > t, x, np.logaddexp(0, b * x) / b),
-        lambda x, b, t: where(b * x > t, 1, sigmoid(b * x)),
-        lambda x, b, t: x if b * x > t else mp_softplus(b * x) / b,
+        lambda x, b, t: where(x > 0, x, 0) + np.log1p(np.exp(-np.abs(b * x))) / b,
+        lambda x, b, t: sigmoid(b * x),
+        lambda x, b, t: mp_softplus(b * x) / b,
         (1.5, 20.0),
-        (40 / 3,),
     ),
     "Sigmoid": Reference(sigmoid, sigmoid_slope, mp_sigmoid),
     "LogSigmoid": Reference(

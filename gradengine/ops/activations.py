@@ -94,7 +94,8 @@ prelu = pointwise(
 
 
 def _prelu(xp: Any, x: Any, w: Any) -> Any:
-    return xp.maximum(x, 0) + w * xp.minimum(x, 0)
+    """0 w is not added above 0: an infinite or undefined weight spoils only what it multiplies."""
+    return xp.where(x > 0, x, w * xp.minimum(x, 0))
 
 
 relu6 = pointwise(
@@ -245,7 +246,7 @@ mish = pointwise(
 
 softplus = pointwise(
     "softplus",
-    forward=lambda xp, x, beta=1.0, threshold=20.0: _log1p_exp(xp, beta * x) / beta,
+    forward=lambda xp, x, beta=1.0, threshold=20.0: _softplus(xp, x, beta),
     partial=lambda _y, x, beta, threshold: sigmoid(beta * x),
     sample=WIDE,
     kernel="Softplus",
@@ -254,6 +255,14 @@ softplus = pointwise(
     `threshold` is there for PyTorch's signature only: the formula is exact on both sides of it,
     while x alone for beta x > threshold would lose digits in float64.""",
 )
+
+
+def _softplus(xp: Any, x: Any, beta: float) -> Any:
+    """x itself, not beta x / beta, so that the product may overflow."""
+    z = beta * x
+    return xp.where(z > 0, x, 0) + xp.log1p(xp.exp(-xp.abs(z))) / beta
+
+
 sigmoid = pointwise(
     "sigmoid",
     forward=_logistic,
