@@ -13,7 +13,7 @@ import os
 import sys
 import zlib
 from contextvars import ContextVar, Token
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -126,11 +126,12 @@ def bare(x: Any) -> Any:
     """A subclass of ndarray as a plain view, since np.matrix has its own `*`; others unchanged."""
     if x.__class__ is np.ndarray or not isinstance(x, np.ndarray):
         return x
-    if hasattr(x, "mask"):
+    found = cast(Any, x)
+    if hasattr(found, "mask"):
         raise DTypeError(
-            hinted(f"masked array {x.shape}: tensors have no mask", "x.filled(value), or x.data")
+            hinted(f"masked array {found.shape}: tensors have no mask", "x.filled(value) or x.data")
         )
-    return x.view(np.ndarray)
+    return found.view(np.ndarray)
 
 
 def to_numpy(array: Array) -> np.ndarray:

@@ -264,8 +264,9 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any 
 
 def _pairs(value: Any, ndim: int, name: str) -> tuple[tuple[Any, Any], ...]:
     """A number, a pair, or one pair for each axis, broadcast to a pair for each axis."""
-    if isinstance(value, Traced) and value.node is not None:
+    if isinstance(value, Traced) and cast(Any, value).node is not None:
         raise GraphError(hinted(f"pad: {name} has no derivative", "use ge.concat, or detach() it"))
+    value = cast(Any, value)
     if hasattr(value, "tolist"):
         value = value.tolist()
     rows = cast(Any, value) if isinstance(value, (list, tuple)) else [value]
