@@ -163,3 +163,22 @@ def test_bad_arguments():
         optim.Adam([w], betas=(0.9, 1.0))
     with pytest.raises(ValueError, match="nesterov"):
         optim.SGD([w], nesterov=True)
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (200, 300)], ids=["one block", "several blocks"])
+def test_adam_does_not_depend_on_the_layout_or_on_blocks(shape: tuple[int, int]):
+    rng = np.random.default_rng(0)
+    start, gradients = rng.normal(size=shape), rng.normal(size=(3, *shape))
+    plain = ge.tensor(start.copy(), requires_grad=True)
+    turned = ge.tensor(start.copy(), requires_grad=True)
+    turned.data = np.asfortranarray(start)
+    for x in (plain, turned):
+        optimizer = optim.Adam([x], lr=0.1)
+        for g in gradients:
+            x.grad = ge.tensor(np.asfortranarray(g) if x is turned else g)
+            optimizer.step()
+    assert np.array_equal(plain.numpy(), turned.numpy())
+    p, m, v = start, np.zeros(shape), np.zeros(shape)
+    for step, g in enumerate(gradients, 1):
+        p, m, v = optim.rules.adam(p, g, m, v, step, lr=0.1)
+    assert np.allclose(plain.numpy(), p, rtol=1e-14)
