@@ -124,7 +124,8 @@ def as_array(x: Any, dtype: Any = None) -> Array:
 
 def bare(x: Any) -> Any:
     """A subclass of ndarray as a plain view, since np.matrix has its own `*`; others unchanged."""
-    if x.__class__ is np.ndarray or not isinstance(x, np.ndarray):
+    cls = x.__class__
+    if cls is np.ndarray or not isinstance(x, np.ndarray) or namespace_of(cls) is not np:
         return x
     found = cast(Any, x)
     if hasattr(found, "mask"):
