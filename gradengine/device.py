@@ -125,14 +125,13 @@ def as_array(x: Any, dtype: Any = None) -> Array:
 def bare(x: Any) -> Any:
     """A subclass of ndarray as a plain view, since np.matrix has its own `*`; others unchanged."""
     cls = x.__class__
-    if cls is np.ndarray or not isinstance(x, np.ndarray) or namespace_of(cls) is not np:
+    if cls is np.ndarray or not issubclass(cls, np.ndarray) or namespace_of(cls) is not np:
         return x
-    found = cast(Any, x)
-    if hasattr(found, "mask"):
+    if hasattr(x, "mask"):
         raise DTypeError(
-            hinted(f"masked array {found.shape}: tensors have no mask", "x.filled(value) or x.data")
+            hinted(f"masked array {x.shape}: tensors have no mask", "x.filled(value) or x.data")
         )
-    return found.view(np.ndarray)
+    return x.view(np.ndarray)
 
 
 def to_numpy(array: Array) -> np.ndarray:
