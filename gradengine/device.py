@@ -13,7 +13,7 @@ import os
 import sys
 import zlib
 from contextvars import ContextVar, Token
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -124,7 +124,7 @@ def as_array(x: Any, dtype: Any = None) -> Array:
 
 def bare(x: Any) -> Any:
     """A subclass of ndarray as a plain view, since np.matrix has its own `*`; others unchanged."""
-    cls = x.__class__
+    cls: Any = x.__class__
     if cls is np.ndarray or not issubclass(cls, np.ndarray) or namespace_of(cls) is not np:
         return x
     if hasattr(x, "mask"):
