@@ -125,7 +125,7 @@ def as_array(x: Any, dtype: Any = None) -> Array:
 def bare(x: Any) -> Any:
     """A subclass of ndarray as a plain view, since np.matrix has its own `*`; others unchanged."""
     cls: Any = x.__class__
-    if cls is np.ndarray or not issubclass(cls, np.ndarray) or namespace_of(cls) is not np:
+    if cls is np.ndarray or not issubclass(cls, np.ndarray) or namespace(x) is not np:
         return x
     if hasattr(x, "mask"):
         raise DTypeError(
