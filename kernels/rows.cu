@@ -9,15 +9,19 @@ using namespace ge;
 namespace ge {
 
 // One row, kept or read again. Threads only ever look at what they wrote, so no barrier is needed.
-template <class T, int N, bool CACHED> struct Row {
+// INPLACE: the launch may overwrite the row, which the read-only path of `read` does not allow.
+template <class T, int N, bool CACHED, bool INPLACE = false> struct Row {
   const T* data;
   vec<T, N>* kept;
+  GE_D vec<T, N> fetch(u32 v) const {
+    return INPLACE ? reinterpret_cast<const vec<T, N>*>(data)[v] : read<T, N>(data, v);
+  }
   GE_D vec<T, N> first(u32 v) const {
-    const vec<T, N> value = read<T, N>(data, v);
+    const vec<T, N> value = fetch(v);
     if (CACHED) kept[v] = value;
     return value;
   }
-  GE_D vec<T, N> again(u32 v) const { return CACHED ? kept[v] : read<T, N>(data, v); }
+  GE_D vec<T, N> again(u32 v) const { return CACHED ? kept[v] : fetch(v); }
 };
 
 // where this thread's row is kept, `slots` rows per row of the block
@@ -51,8 +55,8 @@ GE_D SoftmaxPair<scalar<M>> absorb(SoftmaxPair<scalar<M>> pair, const vec<T, N>&
   return SoftmaxPair<A>{m, s};
 }
 
-template <class M, class T, int N, bool CACHED>
-GE_D SoftmaxPair<scalar<M>> softmax_pair(const Row<T, N, CACHED>& row, u32 vectors,
+template <class M, class T, int N, bool CACHED, bool INPLACE>
+GE_D SoftmaxPair<scalar<M>> softmax_pair(const Row<T, N, CACHED, INPLACE>& row, u32 vectors,
                                          SoftmaxPair<scalar<M>>* slots) {
   using A = scalar<M>;
   SoftmaxPair<A> pair{lowest<A>(), A(0)};
@@ -64,7 +68,8 @@ GE_D SoftmaxPair<scalar<M>> softmax_pair(const Row<T, N, CACHED>& row, u32 vecto
 }  // namespace ge
 
 // --- softmax ------------------------------------------------------------------------------------
-// y = exp(x - m) / s, or with LOG x - m - log s
+// y = exp(x - m) / s, or with LOG (x - m) - log s: m + log s would round away what large values
+// share
 template <bool LOG, bool CACHED, int N, class T>
 __global__ void __launch_bounds__(512, 1)
     softmax_forward(const T* __restrict__ x, T* __restrict__ y, i64 rows, u32 cols) {
@@ -77,13 +82,13 @@ __global__ void __launch_bounds__(512, 1)
   for (i64 r = first_row(); r < rows; r += row_stride()) {
     const Row<T, N, CACHED> row{x + r * cols, kept_row(dynamic, vectors)};
     const SoftmaxPair<A> pair = softmax_pair<M>(row, vectors, slots);
-    const A scale = M::divide(A(1), pair.s), shift = pair.m + M::log(pair.s);
+    const A scale = M::divide(A(1), pair.s), shift = M::log(pair.s);
     for (u32 v = threadIdx.x; v < vectors; v += blockDim.x) {
       V a = row.again(v);
 #pragma unroll
       for (int k = 0; k < N; ++k) {
         const A value = load(a.v[k]);
-        a.v[k] = store<T>(LOG ? value - shift : M::exp(value - pair.m) * scale);
+        a.v[k] = store<T>(LOG ? value - pair.m - shift : M::exp(value - pair.m) * scale);
       }
       write<T, N>(y + r * cols, v, a);
     }
@@ -142,14 +147,16 @@ __global__ void __launch_bounds__(512, 1)
   for (i64 r = first_row(); r < rows; r += row_stride()) {
     const i64 label = target[r];
     const bool counts = label != ignore_index;
-    // read before any thread of the row may overwrite it: the barriers of the reduction lie between
+    // read before any thread of the row may overwrite it: the barriers of the reduction lie
+    // between, and in a row of one warp, which has none, this one (a shuffle orders no memory)
     A chosen = A(0);
     if (counts && threadIdx.x == 0)
       chosen = label >= 0 && label < cols ? load(x[r * cols + label]) : not_a_number<A>();
-    const Row<T, N, CACHED> row{x + r * cols, kept_row(dynamic, vectors)};
+    __syncwarp();
+    const Row<T, N, CACHED, true> row{x + r * cols, kept_row(dynamic, vectors)};
     const SoftmaxPair<A> pair = softmax_pair<M>(row, vectors, slots);
-    const A normaliser = pair.m + M::log(pair.s), factor = M::divide(scale, pair.s);
-    if (threadIdx.x == 0) loss[r] = counts ? normaliser - chosen : A(0);
+    const A factor = M::divide(scale, pair.s);
+    if (threadIdx.x == 0) loss[r] = counts ? (pair.m - chosen) + M::log(pair.s) : A(0);
     for (u32 v = threadIdx.x; v < vectors; v += blockDim.x) {
       V a = row.again(v);
 #pragma unroll

@@ -79,6 +79,31 @@ def test_softmax_of_infinities() -> None:
     np.testing.assert_allclose(y[3], 1 / 3, rtol=1e-6)
 
 
+@pytest.mark.parametrize("cols", [3, 700])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_large_values_keep_their_digits(dtype: str, cols: int) -> None:
+    """What all logits of a row share is subtracted before anything small is added to it."""
+    base = 2.0 ** (13 if dtype == "float32" else 42)
+    x = base + np.random.default_rng(5).integers(0, 8, (2, cols)) / 4
+    target = np.array([0, cols - 1])
+
+    def work(d: emulator.EmulatorBackend) -> Any:
+        logits = d.array(x.astype(dtype))
+        loss, _ = rows.softmax_cross_entropy(logits, d.array(target))
+        return rows.softmax_forward(logits, log=True), loss
+
+    y, loss = results(work)
+    want = special.log_softmax(x - base, axis=1)
+    close(y, want, dtype, scale=0.0)
+    close(loss, -want[[0, 1], target], dtype, scale=0.0)
+
+
+def test_rows_beyond_32_bits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows.shapes, "LIMIT", 50)
+    with pytest.raises(ShapeError, match=r"rows of 64 in \(2, 64\)[\s\S]*fewer than 50"):
+        results(lambda d: rows.softmax_forward(d.array(draw((2, 64), "float32"))), (0,))
+
+
 # --- softmax cross-entropy -----------------------------------------------------------------------
 
 

@@ -26,10 +26,13 @@ __all__ = ["norm_forward", "norm_vjp", "softmax_cross_entropy", "softmax_forward
 
 
 def _matrix(name: str, x: Array) -> tuple[Array, int, int]:
-    """`x` contiguous, and its rows and columns; ShapeError for a scalar."""
+    """`x` contiguous, and its rows and columns; ShapeError for a scalar or a row of 2^31."""
     if x.ndim == 0:
         raise ShapeError(hinted(f"{name}: a scalar has no rows", "give it at least one axis"))
     cols = x.shape[-1]
+    if cols >= shapes.LIMIT:  # positions inside a row are 32-bit
+        limit = f"give it fewer than {shapes.LIMIT} columns"
+        raise ShapeError(hinted(f"{name}: rows of {cols} in {x.shape}", limit))
     return (x if x.flags.c_contiguous else x.copy()), (x.size // cols if cols else 0), cols
 
 
@@ -163,6 +166,7 @@ def norm_vjp(
     """(dx, dweight, dbias) in one read of x and g; the last two are None unless `affine`."""
     x, rows, cols = _matrix("norm", x)
     kind = shapes.one_dtype("norm", x, weight, g)
+    _check_affine(cols, weight)
     shapes.same_shape("norm", x, g)
     g = g if g.flags.c_contiguous else g.copy()
     dx = backend().empty(x.shape, x.dtype)
