@@ -7,10 +7,11 @@
 using namespace ge;
 
 // What changes from step to step: by value, or read from device memory where a captured step
-// replays. `scale` multiplies the gradient first (the clipping coefficient, or the inverse loss
-// scale).
+// replays. `scale` multiplies the gradient first (the clipping coefficient, or the inverse
+// loss scale). rest1 and rest2 are 1 - beta1 and 1 - beta2 rounded once: 1 - beta in float is off by
+// 1e-5 for a beta of 0.999.
 template <class A> struct Step {
-  A lr, weight_decay, beta1, beta2, epsilon, correction1, correction2;
+  A lr, weight_decay, beta1, beta2, epsilon, correction1, correction2, rest1, rest2;
 };
 
 namespace ge {
@@ -111,8 +112,8 @@ __global__ void __launch_bounds__(256)
     for (int k = 0; k < N; ++k) {
       A d = load(grad.v[k]) * factor;
       if (!DECOUPLED) d += step.weight_decay * w[k];
-      first.v[k] += (A(1) - step.beta1) * (d - first.v[k]);
-      second.v[k] = step.beta2 * second.v[k] + (A(1) - step.beta2) * d * d;
+      first.v[k] += step.rest1 * (d - first.v[k]);
+      second.v[k] = step.beta2 * second.v[k] + step.rest2 * d * d;
       w[k] = decay * w[k] - rate * first.v[k] / (M::sqrt(second.v[k]) * root + step.epsilon);
     }
     reinterpret_cast<vec<A, N>*>(m)[i] = first;

@@ -233,6 +233,20 @@ def test_adam(dtype: str, decoupled: bool) -> None:
             close(w, p64, state, 4)
 
 
+def test_adams_rates_are_rounded_once() -> None:
+    """1 - beta is taken in double: in float 1 - 0.999f is off by 1e-5, and v with it."""
+    p, zero = draw(8, "float32"), np.zeros(8, np.float32)
+
+    def work(d: emulator.EmulatorBackend) -> Any:
+        m, v = d.array(zero), d.array(zero)
+        steps.adam_step(d.array(p), d.array(zero + 1), m, v, lr=0.1, step=1)
+        return m, v
+
+    m, v = results(work)
+    assert set(m.tolist()) == {float(np.float32(0.1))}
+    assert set(v.tolist()) == {float(np.float32(0.001))}
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["plain", "momentum", "nesterov", "first"])
 def test_sgd(dtype: str, kind: str) -> None:
@@ -308,6 +322,23 @@ def test_clipping_of_nan_is_nan() -> None:
     g = np.array([1, np.nan], np.float32)
     result = results(lambda d: steps.clip_coefficient([d.array(g)], 1.0))
     assert np.isnan(result).all()
+
+
+# --- grids smaller than the work -----------------------------------------------------------------
+
+
+def test_kernels_loop_where_the_grid_is_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block does everything: what moves, draws and steps, element by element and in vectors."""
+    monkeypatch.setattr(moves.shapes, "blocks", lambda *_args: 1)
+    one = moves.shapes.Grid((1, 1, 1), (4, 2, 1))
+    monkeypatch.setattr(moves.shapes, "matrix_grid", lambda *_args: one)
+    test_cast_is_numpys("float32", "float16")
+    test_dropout_and_uniform_are_the_cpus("float32")
+    test_gather_and_scatter_add("float32", np.int64, 264)
+    test_adam("float32", True)
+    test_sgd("float32", "nesterov")
+    test_clipping("float32")
+    test_copies("f4")
 
 
 # --- refusals ------------------------------------------------------------------------------------

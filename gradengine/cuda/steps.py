@@ -23,7 +23,8 @@ from .shapes import Array
 
 __all__ = ["adam_step", "clip_coefficient", "scale_by", "sgd_step", "step_struct"]
 
-FIELDS = ("lr", "weight_decay", "beta1", "beta2", "epsilon", "correction1", "correction2")
+NUMBERS = ("lr", "weight_decay", "beta1", "beta2", "epsilon", "correction1", "correction2")
+FIELDS = (*NUMBERS, "rest1", "rest2")
 
 
 class _Step32(ctypes.Structure):
@@ -35,9 +36,13 @@ class _Step64(ctypes.Structure):
 
 
 def step_struct(dtype: Any, **values: float) -> ctypes.Structure:
-    """The Step struct of kernels/optim.cu; fields not given are zero."""
+    """The Step struct of kernels/optim.cu; numbers not given are zero.
+
+    rest1 and rest2 are 1 - beta1 and 1 - beta2, taken here in double.
+    """
     kind = _Step64 if np.dtype(dtype) == np.float64 else _Step32
-    return kind(*(float(values.get(name, 0.0)) for name in FIELDS))
+    numbers = {name: float(values.get(name, 0.0)) for name in NUMBERS}
+    return kind(*numbers.values(), 1 - numbers["beta1"], 1 - numbers["beta2"])
 
 
 def _check(name: str, p: Array, g: Array, *wide: Array | None, scale: Array | None = None) -> str:
@@ -139,7 +144,7 @@ def adam_step(
 
 
 def clip_coefficient(gradients: Sequence[Array], max_norm: float) -> Array:
-    """[norm of all gradients together, min(1, max_norm / norm)], two device scalars.
+    """[norm of all gradients together, min(1, max_norm / (norm + 1e-6))], two device scalars.
 
     The gradients may have different shapes and 16- or 32-bit dtypes; float64 ones go by themselves.
     """
