@@ -4,6 +4,7 @@ float64 NumPy and bit-identical under several orders of threads and blocks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,12 @@ def expected(name: str, x: Any, parameters: tuple[float, ...] = ()) -> tuple[Any
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", ["Gelu", "LeakyRelu"])
 def test_sizes(name: str, dtype: str) -> None:
+    check_sizes(name, dtype, sizes(dtype))
+
+
+def check_sizes(name: str, dtype: str, several: Sequence[int]) -> None:
     parameters = (0.25,) if name == "LeakyRelu" else ()
-    for size in sizes(dtype):
+    for size in several:
         x, g = draw(size, dtype), draw(size, dtype, 1)
         value, slope = expected(name, x, parameters)
 
@@ -118,6 +123,7 @@ PAIRS: dict[str, tuple[Any, Any]] = {
     "both": ((6, 1), (1, 8)),
     "three": ((3, 4, 16), (3, 1, 16)),
     "batch": ((4, 1, 8), (5, 1)),
+    "eight axes": ((2, 1) * 4, (1, 2) * 4),  # more than Layout holds, and no copy joins them
     "empty": ((0, 4), (4,)),
 }
 
@@ -199,6 +205,37 @@ def test_bias(shape: tuple[int, ...], dtype: str) -> None:
     rows = int(np.prod(shape[:-1]))
     want = (slope * wide(g)).reshape(rows, shape[-1]).sum(axis=0)
     close(db, want, dtype, 8, scale=np.sqrt(rows) + 1)
+
+
+def test_bias_rows_beyond_32_bits_are_not_fused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shapes, "LIMIT", 50)
+    x, b = draw((2, 64), "float32"), draw((64,), "float32", 1)
+    before = len(device().calls)
+    y = results(lambda d: launch.bias_forward("Gelu", d.array(x), d.array(b)), (0,))
+    close(y, expected("Gelu", wide(x) + wide(b))[0], "float32", 4)
+    assert not any(name.startswith("bias") for name in device().calls[before:])
+
+
+# --- grids smaller than the work -----------------------------------------------------------------
+
+
+def test_kernels_loop_where_the_grid_is_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device runs a bounded grid, whose blocks go on to further tiles and rows: here two each."""
+    few = shapes.ceil_div
+
+    def blocks(work: int, per_block: int, waves: int = 32) -> int:
+        return max(1, few(few(work, per_block), 2))
+
+    def grid(rows: int, vectors: int) -> shapes.Grid:
+        return shapes.Grid((1, max(1, min(2, rows // 4)), 1), (4, 2, 1))
+
+    monkeypatch.setattr(shapes, "blocks", blocks)
+    monkeypatch.setattr(shapes, "matrix_grid", grid)
+    check_sizes("Gelu", "float32", (2048, 6145, 8200))
+    test_strides("every third", "float32")
+    for pair in ("equal", "row", "column", "both"):
+        test_broadcasting(pair, "float32")
+    test_bias((33, 64), "float32")
 
 
 # --- sums ----------------------------------------------------------------------------------------

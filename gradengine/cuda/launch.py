@@ -176,11 +176,18 @@ def _strided(name: str, inputs: list[Array], outputs: list[Array | None], op: An
         return
     dimensions = shapes.joined(shape, [shapes.element_strides(x, shape) for x in inputs])
     if len(dimensions) > shapes.MAX_DIMENSIONS:
-        inputs = [_expanded(x, shape).copy() for x in inputs]
+        inputs = [_spread(x, shape) for x in inputs]
         dimensions = shapes.joined(shape, [shapes.element_strides(x, shape) for x in inputs])
     grid = (shapes.blocks(out.size, shapes.THREADS), 1, 1)
     args = (*inputs, *outputs, ctypes.c_uint32(out.size), shapes.layout(dimensions), op)
     launch(name, grid, (shapes.THREADS, 1, 1), args)
+
+
+def _spread(x: Array, shape: Sequence[int]) -> Array:
+    """`x` written out over `shape`: more dimensions than Layout holds have to be joined."""
+    full = backend().empty(tuple(shape), x.dtype)
+    full[...] = x
+    return full
 
 
 def _expanded(x: Array, shape: Sequence[int]) -> Array:
@@ -237,4 +244,5 @@ def check_bias(name: str, x: Array, bias: Array) -> None:
 
 def fits_bias(x: Array, bias: Array) -> bool:
     """Whether the fused bias kernels take these arrays."""
-    return x.shape[-1] % shapes.width(x.dtype) == 0 and shapes.dense(x, bias)
+    cols = x.shape[-1]
+    return cols % shapes.width(x.dtype) == 0 and cols < shapes.LIMIT and shapes.dense(x, bias)
