@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import inspect
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -348,8 +350,6 @@ def test_rows_and_functors_match_one_to_one() -> None:
     for op in registry.values():
         if getattr(op, "kernel", None):
             named.setdefault(op.kernel, []).append(op.name)
-    if not named:
-        pytest.skip("no row names a kernel yet")
     functors = set(source.functors())
     assert set(named) == functors, (sorted(set(named) - functors), sorted(functors - set(named)))
     assert all(len(ops) == 1 for ops in named.values()), named
@@ -357,35 +357,12 @@ def test_rows_and_functors_match_one_to_one() -> None:
 
 def test_activations_stand_in_the_rows_order() -> None:
     """kernels/activations.cuh lists what gradengine/ops/activations.py lists, in one order."""
-    rows = [
-        *(
-            "relu",
-            "leaky_relu",
-            "prelu",
-            "relu6",
-            "elu",
-            "selu",
-            "celu",
-            "gelu",
-            "gelu_tanh",
-            "silu",
-            "mish",
-            "softplus",
-            "sigmoid",
-            "log_sigmoid",
-            "tanh",
-            "hardtanh",
-            "hardsigmoid",
-            "hardswish",
-            "softsign",
-            "tanhshrink",
-            "softshrink",
-            "hardshrink",
-            "threshold",
-        ),
-    ]
+    from gradengine.ops import activations
+
+    rows = re.findall(r'^    kernel="(\w+)",$', inspect.getsource(activations), re.MULTILINE)
     names = [f.name for f in source.functors().values() if f.header == "activations.cuh"]
-    assert names == ["".join(word.capitalize() for word in row.split("_")) for row in rows]
+    assert len(names) > 20
+    assert names == rows
 
 
 def test_functors_declare_what_the_launch_code_needs() -> None:

@@ -94,8 +94,8 @@ prelu = pointwise(
 
 
 def _prelu(xp: Any, x: Any, w: Any) -> Any:
-    """0 w is not added above 0: an infinite or undefined weight spoils only what it multiplies."""
-    return xp.where(x > 0, x, w * xp.minimum(x, 0))
+    """No 0 w above 0: an infinite or undefined weight spoils only what it multiplies."""
+    return xp.where(x > 0, 1, w) * x
 
 
 relu6 = pointwise(
