@@ -5,6 +5,7 @@ bit-identical under several orders of threads and blocks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ SHAPES = [
 LONG = {"float16": 24000, "bfloat16": 24000, "float32": 12000, "float64": 6000}
 
 
+Several = Sequence[tuple[int, int]]
+
+
 def shaped(dtype: str) -> list[tuple[int, int]]:
     return [*SHAPES, (2, LONG[dtype])]
 
@@ -41,7 +45,11 @@ def shaped(dtype: str) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("log", [False, True])
 def test_softmax(dtype: str, log: bool) -> None:
-    for shape in shaped(dtype):
+    check_softmax(dtype, log, shaped(dtype))
+
+
+def check_softmax(dtype: str, log: bool, several: Several) -> None:
+    for shape in several:
         x, g = draw(shape, dtype, low=-8, high=8), draw(shape, dtype, 1)
 
         def work(d: emulator.EmulatorBackend, x: Any = x, g: Any = g) -> Any:
@@ -111,7 +119,11 @@ def test_rows_beyond_32_bits_are_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("inplace", [False, True])
 def test_cross_entropy(dtype: str, inplace: bool) -> None:
     """Loss and gradient of one launch, in place too; ignored rows count nothing."""
-    for shape in shaped(dtype):
+    check_cross_entropy(dtype, inplace, shaped(dtype))
+
+
+def check_cross_entropy(dtype: str, inplace: bool, several: Several) -> None:
+    for shape in several:
         x = draw(shape, dtype, low=-5, high=5)
         target = np.random.default_rng(1).integers(0, shape[1], shape[0])
         target[0] = -100
@@ -160,7 +172,11 @@ def norm_reference(x: Any, g: Any, w: Any, b: Any, centered: bool) -> tuple[Any,
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("centered", [True, False])
 def test_norm(dtype: str, centered: bool) -> None:
-    for shape in [*shaped(dtype), (70, 24), (3, 9000), (2, 2049)]:
+    check_norm(dtype, centered, [*shaped(dtype), (70, 24), (3, 9000), (2, 2049)])
+
+
+def check_norm(dtype: str, centered: bool, several: Several) -> None:
+    for shape in several:
         x, g = draw(shape, dtype), draw(shape, dtype, 1)
         w, b = draw(shape[1], dtype, 2), draw(shape[1], dtype, 3)
 
@@ -179,6 +195,20 @@ def test_norm(dtype: str, centered: bool) -> None:
             continue
         for got, want, scale in zip((y, dx, dw, db), wanted, (3, 10, size, size), strict=True):
             close(got, want, dtype, 8, scale=scale)
+
+
+def test_kernels_loop_where_the_grid_is_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A block goes on to further rows: with what it kept, and with dw and db still gathering.
+
+    Rows of a warp, of a block, longer than shared memory, and longer than norm_vjp's registers.
+    """
+    monkeypatch.setattr(rows.shapes, "blocks", lambda *_args: 1)
+    monkeypatch.setattr(device(), "multiprocessors", lambda: 1)
+    several = [(35, 7), (70, 24), (5, 1032), (5, 4100), (5, 9000), (3, 12000)]
+    for flag in (True, False):
+        check_softmax("float32", flag, several)
+        check_cross_entropy("float32", flag, several)
+        check_norm("float32", flag, several)
 
 
 def test_norm_without_parameters() -> None:
