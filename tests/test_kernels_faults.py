@@ -29,6 +29,16 @@ __global__ void overwrite(const float* x, float* y, int barrier) {  // write aft
     if (barrier) __syncthreads();
   }
 }
+__global__ void run_ahead(const float* x, float* y, int barrier) {  // the same behind a shuffle
+  __shared__ float kept[2];
+  for (int turn = 0; turn < 3; ++turn) {
+    if (barrier) __syncthreads();
+    if (threadIdx.x % 32 == 0) kept[threadIdx.x / 32] = x[threadIdx.x] + turn;
+    __syncthreads();
+    const float v = kept[threadIdx.x % 2];
+    y[turn * 64 + threadIdx.x] = v + __shfl_xor_sync(0xffffffffu, v, 1);
+  }
+}
 __global__ void some_meet(int all) { if (all || threadIdx.x < 16) __syncthreads(); }
 __global__ void some_shuffle(float* y, int all) {
   float v = threadIdx.x;
@@ -66,7 +76,15 @@ __global__ void unwritten(float* y, int n) { if (threadIdx.x < n) y[threadIdx.x]
 __global__ void race(float* y, int guard) { if (!guard || blockIdx.x == 0) y[0] = blockIdx.x; }
 """
 KERNELS = (
-    *("shift", "overwrite", "some_meet", "some_shuffle", "left_early", "left_before_barrier"),
+    *(
+        "shift",
+        "overwrite",
+        "run_ahead",
+        "some_meet",
+        "some_shuffle",
+        "left_early",
+        "left_before_barrier",
+    ),
     *("read_beyond", "write_beyond", "vector_at", "shared_index", "unwritten", "race"),
 )
 ORDERS = (0, 1, 2, 3)
@@ -115,6 +133,21 @@ def test_missing_second_barrier(device: emulator.EmulatorBackend) -> None:
         start(device, "overwrite", 1, 256, x, y, 0, order=order)
         found.append(np.array_equal(y, want))
     assert not all(found)
+
+
+def test_warp_that_runs_ahead(device: emulator.EmulatorBackend) -> None:
+    """A value overwritten by a warp that left the others behind: an odd order lets it run."""
+    x = np.arange(64, dtype=np.float32)
+    want = np.repeat(32 + 2 * np.arange(3, dtype=np.float32), 64)
+    found = []
+    for order in (*ORDERS, 5):
+        y = device.empty((192,), np.float32)
+        start(device, "run_ahead", 1, 64, x, y, 1, order=order)
+        np.testing.assert_array_equal(y, want)
+        start(device, "run_ahead", 1, 64, x, y, 0, order=order)
+        found.append(np.array_equal(y, want))
+    assert not found[3]
+    assert not found[4]
 
 
 def test_race_between_blocks(device: emulator.EmulatorBackend) -> None:
