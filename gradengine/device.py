@@ -312,7 +312,7 @@ def may_hold_nan(array: Array) -> bool:
     """False only where no element is NaN: one pass at the speed of BLAS, since a sum of squares is
     NaN just when an element is. On a GPU always True: asking would wait for it.
     """
-    if namespace_of(array.__class__) is not np:
+    if array.__class__ is not np.ndarray and namespace_of(array.__class__) is not np:
         return True
     if array.dtype.kind == "V" or array.dtype.itemsize == 2:
         return bool((array != array).any())

@@ -43,7 +43,6 @@ def pointwise(
     partials: Sequence[Formula | float | None] | None = None,
     sample: Any = None,
     kernel: str | None = None,
-    strict: bool = False,
     differentiable: bool = True,
     arity: int | None = None,
     wide: bool | None = None,
@@ -54,8 +53,8 @@ def pointwise(
     `forward` is a formula of `(xp, x, ...)` or the name of the array module's own function.
     `partial(y, x)` is dy/dx (a number where it is constant); ops of several inputs give
     `partials`, one for each, None for an input that has no derivative. Keyword parameters of
-    the formula are parameters of the op. `strict` marks singular or masking derivatives: there
-    0 * inf counts as 0. `wide` (default: for formulas) computes 16-bit floats in float32.
+    the formula are parameters of the op. `wide` (default: for formulas) computes 16-bit floats in
+    float32.
     """
     rules = (partial,) if partials is None else tuple(partials)
     names, defaults = ((), {}) if isinstance(forward, str) else _signature(forward)
@@ -67,7 +66,6 @@ def pointwise(
         partials=rules if differentiable else None,
         domain=sample if sample is not None else Domain(),
         kernel=kernel,
-        strict=strict,
         differentiable=differentiable,
         wide=callable(forward) if wide is None else wide,
         names=tuple(names[count:]),
@@ -199,8 +197,8 @@ def _strict_product(xp: Any, g: Any, d: Any) -> Any:
 strict_multiply = pointwise(
     "strict_multiply",
     forward=_strict_product,
+    wide=False,
     partials=(lambda _y, _g, d: d, lambda _y, g, _d: g),
-    strict=True,
     doc="g*d where 0 times anything, inf and nan included, is 0.",
 )
 
@@ -208,5 +206,6 @@ zero_like = pointwise(
     "zero_like",
     forward=lambda xp, x: xp.zeros_like(x),
     partial=0,
+    wide=False,
     doc="Zeros of x's shape and dtype; constant, so its derivative is zero.",
 )

@@ -73,19 +73,15 @@ def _chain(op: Op, i: int) -> Chain:
         return lambda _g, _saved: None
     if not callable(rule):
         return _scaled(op, rule)
-    if op.strict:
 
-        def strict(g: Any, saved: tuple[Any, ...]) -> Any:
-            d = rule(*saved)
-            product = g * d
-            return op.chain(g, d) if may_hold_nan(product) else product
+    def chain(g: Any, saved: tuple[Any, ...]) -> Any:
+        d = rule(*saved)
+        if d.__class__ is float or d.__class__ is int:
+            return op.chain(g, d)
+        product = g * d  # strict where it matters: only then is a NaN to be seen
+        return op.chain(g, d) if may_hold_nan(product) else product
 
-        return strict
-
-    def smooth(g: Any, saved: tuple[Any, ...]) -> Any:
-        return g * rule(*saved)
-
-    return smooth
+    return chain
 
 
 def _scaled(op: Op, factor: Any) -> Chain:

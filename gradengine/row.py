@@ -48,7 +48,6 @@ class Op:
         "partials",
         "pull",
         "raw",
-        "strict",
         "table",
         "view",
         "wide",
@@ -64,7 +63,6 @@ class Op:
         self.domain: Any = fields.get("domain")
         self.cases: Sequence[Case] = fields.get("cases", ())
         self.differentiable: bool = fields.get("differentiable", True)
-        self.strict: bool = fields.get("strict", False)
         self.view: bool = fields.get("view", False)
         self.wide: bool = fields.get("wide", False)
         self.names: tuple[str, ...] = fields.get("names", ())
@@ -85,6 +83,8 @@ class Op:
         """The forward formula on raw arrays; 16-bit floats are computed in float32 if `wide`."""
         if isinstance(self.forward, str):
             return getattr(xp, self.forward)(*arrays, **params)
+        if self.wide and self.raw is not None:
+            _refuse_complex_inputs(self.name, arrays)
         if self.wide and (half := _half_of(arrays)) is not None:
             y = self.forward(xp, *(_widen(x) for x in arrays), **params)
             return y.astype(half) if y.dtype.kind == "f" else y
@@ -303,13 +303,14 @@ class Op:
         ]
 
     def chain(self, g: Any, d: Any) -> Any:
-        """g*d: the chain rule for one elementwise step.
+        """g*d, the chain rule for one elementwise step, where 0 times anything is 0.
 
-        For ops with singular points, 0 times anything is 0: what a mask has cut off stays cut off.
+        What a mask has cut off (g = 0) stays cut off, though d be infinite or NaN there; and a
+        derivative of 0 lets nothing through, though g be infinite.
         """
         if (d.__class__ is int or d.__class__ is float) and d - d == 0:  # finite
             return g if d == 1 else -g if d == -1 else _zeros(g) if d == 0 else g * d
-        return registry["strict_multiply"].function(g, d) if self.strict else g * d
+        return registry["strict_multiply"].function(g, d)
 
     # --- forward mode ---
 
@@ -386,6 +387,18 @@ def _retrace(saved: Sequence[Any], node: Node, plain: type[Any]) -> list[Any]:
             x.node = origin
         wrapped.append(x)
     return wrapped
+
+
+def _refuse_complex_inputs(name: str, arrays: Sequence[Any]) -> None:
+    """Formulas are of real functions; of complex numbers they would compute something, silently."""
+    for x in arrays:
+        if is_array(x) and x.dtype.kind == "c":
+            raise DTypeError(
+                hinted(
+                    f"{name}: defined for real numbers, this array is {x.dtype}",
+                    "take ge.real(x) and ge.imag(x) apart",
+                )
+            )
 
 
 def _half_of(arrays: Sequence[Any]) -> Any:

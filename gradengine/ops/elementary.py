@@ -2,7 +2,7 @@
 
 Letters: `a`, `b`, `x` inputs; `y` output; each derivative is dy/d(input) of `(y, *inputs)`.
 Values are the array module's own. At its singular points a derivative is infinite, as it should
-be, but a cotangent of exactly zero stays zero there (`strict`): what a mask cuts off gives no NaN.
+be, but a cotangent of exactly zero stays zero there: what a mask cuts off gives no NaN.
 
 >>> import gradengine as ge
 >>> x = ge.tensor([0.0, 1.0, 4.0], requires_grad=True)
@@ -68,7 +68,6 @@ sqrt = pointwise(
     "sqrt",
     forward="sqrt",
     partial=lambda y, _x: 0.5 / y,
-    strict=True,
     sample=POSITIVE,
     kernel="Sqrt",
     doc="The square root; dy/dx = 1 / (2 y), inf at 0.",
@@ -77,7 +76,6 @@ rsqrt = pointwise(
     "rsqrt",
     forward=lambda xp, x: 1 / xp.sqrt(x),
     partial=lambda y, x: -0.5 * y / x,
-    strict=True,
     sample=POSITIVE,
     kernel="Rsqrt",
     doc="1 / sqrt(x); dy/dx = -y / (2 x).",
@@ -86,28 +84,23 @@ cbrt = pointwise(
     "cbrt",
     forward="cbrt",
     partial=lambda y, _x: 1 / (3 * y * y),
-    strict=True,
     sample=AWAY_FROM_ZERO,
     doc="The cube root, negative for negative x; dy/dx = 1 / (3 y**2), inf at 0.",
 )
 
-# --- exponentials: strict, since they overflow where a mask is meant to keep them out ---
+# --- exponentials ---
 
-exp = pointwise(
-    "exp", forward="exp", partial=lambda y, _x: y, strict=True, kernel="Exp", doc="e**x."
-)
+exp = pointwise("exp", forward="exp", partial=lambda y, _x: y, kernel="Exp", doc="e**x.")
 exp2 = pointwise(
     "exp2",
     forward="exp2",
     partial=lambda y, _x: math.log(2) * y,
-    strict=True,
     doc="2**x; dy/dx = y log 2.",
 )
 expm1 = pointwise(
     "expm1",
     forward="expm1",
     partial=lambda _y, x: exp(x),
-    strict=True,
     kernel="Expm1",
     doc="e**x - 1, exact near 0; dy/dx = e**x.",
 )
@@ -118,7 +111,6 @@ log = pointwise(
     "log",
     forward="log",
     partial=lambda _y, x: 1 / x,
-    strict=True,
     sample=POSITIVE,
     kernel="Log",
     doc="The natural logarithm; dy/dx = 1/x.",
@@ -127,7 +119,6 @@ log1p = pointwise(
     "log1p",
     forward="log1p",
     partial=lambda _y, x: 1 / (1 + x),
-    strict=True,
     sample=between(-0.8, 2),
     kernel="Log1p",
     doc="log(1 + x), exact near 0; dy/dx = 1 / (1 + x).",
@@ -136,7 +127,6 @@ log2 = pointwise(
     "log2",
     forward="log2",
     partial=lambda _y, x: (1 / math.log(2)) / x,
-    strict=True,
     sample=POSITIVE,
     kernel="Log2",
     doc="The logarithm to base 2; dy/dx = 1 / (x log 2).",
@@ -145,7 +135,6 @@ log10 = pointwise(
     "log10",
     forward="log10",
     partial=lambda _y, x: (1 / math.log(10)) / x,
-    strict=True,
     sample=POSITIVE,
     kernel="Log10",
     doc="The logarithm to base 10; dy/dx = 1 / (x log 10).",
@@ -157,14 +146,12 @@ softmax2 = pointwise(
         lambda y, a, b: y * softmax2(b, a),
         lambda y, a, b: -y * softmax2(b, a),
     ),
-    strict=True,
     doc="e**a / (e**a + e**b), and 1/2 where a equals b (both infinite included).",
 )
 logaddexp = pointwise(
     "logaddexp",
     forward="logaddexp",
     partials=(lambda _y, a, b: softmax2(a, b), lambda _y, a, b: softmax2(b, a)),
-    strict=True,
     kernel="Logaddexp",
     doc="log(e**a + e**b) without overflow; the derivatives are the softmax of (a, b).",
 )
@@ -201,7 +188,6 @@ pow = pointwise(
     forward=lambda xp, a, b: a**b,  # the operator has short cuts for a**2, a**0.5 and the like
     partials=(_power_base, _power_exponent),
     wide=False,
-    strict=True,
     sample=between(0.3, 2),
     kernel="Power",
     doc="""a**b; dy/da = b a**(b-1), 0 at b = 0; dy/db = y log a, 0 at a = 0 for b >= 0.
@@ -213,7 +199,6 @@ xlogy = pointwise(
     "xlogy",
     forward=lambda xp, a, b: _xlogy(xp, *alike(xp, a, b)),
     partials=(lambda y, _a, b: log(filled(b, y)), lambda _y, a, b: strict_multiply(a, 1 / b)),
-    strict=True,
     sample=(between(), POSITIVE),
     doc="a log b, 0 where a is 0; dy/da = log b, dy/db = a / b, 0 where a is 0.",
 )
@@ -236,7 +221,6 @@ hypot = pointwise(
     "hypot",
     forward="hypot",
     partials=(lambda y, a, _b: _over_length(a, y), lambda y, _a, b: _over_length(b, y)),
-    strict=True,
     sample=AWAY_FROM_ZERO,
     kernel="Hypot",
     doc="sqrt(a**2 + b**2) without overflow; dy/da = a/y, dy/db = b/y, both 0 at the origin.",
@@ -248,7 +232,6 @@ atan2 = pointwise(
         lambda _y, a, b: b / hypot(a, b) / hypot(a, b),
         lambda _y, a, b: -a / hypot(a, b) / hypot(a, b),
     ),
-    strict=True,
     sample=AWAY_FROM_ZERO,
     kernel="Atan2",
     doc="The angle of the point (b, a); dy/da = b / (a**2 + b**2), dy/db = -a / (a**2 + b**2).",
@@ -270,7 +253,6 @@ asin = pointwise(
     "asin",
     forward="asin",
     partial=lambda _y, x: 1 / sqrt((1 - x) * (1 + x)),
-    strict=True,
     sample=between(-0.9, 0.9),
     kernel="Asin",
     doc="Inverse sine; dy/dx = 1 / sqrt(1 - x**2), inf at -1 and 1.",
@@ -279,7 +261,6 @@ acos = pointwise(
     "acos",
     forward="acos",
     partial=lambda _y, x: -1 / sqrt((1 - x) * (1 + x)),
-    strict=True,
     sample=between(-0.9, 0.9),
     kernel="Acos",
     doc="Inverse cosine; dy/dx = -1 / sqrt(1 - x**2), -inf at -1 and 1.",
@@ -298,7 +279,6 @@ sinh = pointwise(
     "sinh",
     forward="sinh",
     partial=lambda _y, x: cosh(x),
-    strict=True,
     kernel="Sinh",
     doc="(e**x - e**-x) / 2.",
 )
@@ -306,7 +286,6 @@ cosh = pointwise(
     "cosh",
     forward="cosh",
     partial=lambda _y, x: sinh(x),
-    strict=True,
     kernel="Cosh",
     doc="(e**x + e**-x) / 2.",
 )
@@ -321,7 +300,6 @@ acosh = pointwise(
     "acosh",
     forward="acosh",
     partial=lambda _y, x: 1 / sqrt(x - 1) / sqrt(x + 1),
-    strict=True,
     sample=between(1.2, 4),
     kernel="Acosh",
     doc="Inverse of cosh for x >= 1; dy/dx = 1 / sqrt(x**2 - 1), inf at 1.",
@@ -330,7 +308,6 @@ atanh = pointwise(
     "atanh",
     forward="atanh",
     partial=lambda _y, x: 1 / ((1 - x) * (1 + x)),
-    strict=True,
     sample=between(-0.9, 0.9),
     kernel="Atanh",
     doc="Inverse of tanh; dy/dx = 1 / (1 - x**2), inf at -1 and 1.",

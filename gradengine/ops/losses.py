@@ -175,7 +175,6 @@ clamped_log = pointwise(
     "clamped_log",
     forward=_clamped_log,
     partial=lambda _y, x: quotient_or_zero(1, x),
-    strict=True,
     sample=real(0.1, 2),
     doc="log(x), no lower than -100.",
 )
@@ -304,7 +303,6 @@ divergence = pointwise(
     "divergence",
     forward=_divergence,
     partials=(lambda _y, _x, t: -t, lambda _y, x, t: log(t) + 1 - x),
-    strict=True,
     sample=(real(-3, -0.1), real(0.1, 1)),
     doc="t*(log(t) - x), and 0 where t is 0: x is a log-probability, t a probability.",
 )

@@ -21,19 +21,18 @@ START, END = "<!-- ops -->", "<!-- /ops -->"
 def op_table() -> str:
     """The ops of the registry as a Markdown table, in the order of their definition.
 
-    `differentiable`: has a derivative. `strict`: 0 times an infinite derivative counts as 0.
-    `kernel`: the CUDA functor that computes it.
+    `differentiable`: has a derivative. `kernel`: the CUDA functor that computes it.
 
     >>> print(op_table().splitlines()[0])
-    | op | what it computes | differentiable | strict | kernel |
+    | op | what it computes | differentiable | kernel |
     """
-    head = ["| op | what it computes | differentiable | strict | kernel |", "| --- " * 5 + "|"]
+    head = ["| op | what it computes | differentiable | kernel |", "| --- " * 4 + "|"]
     return "\n".join(head + [_row(op) for op in registry.values()])
 
 
 def _row(op: Op) -> str:
     words = op.doc.strip().splitlines()[0].replace("|", "\\|") if op.doc.strip() else ""
-    marks = ["yes" if op.differentiable else "", "yes" if op.strict else "", op.kernel or ""]
+    marks = ["yes" if op.differentiable else "", op.kernel or ""]
     return f"| `{op.name}` | {words} | " + " | ".join(marks) + " |"
 
 
