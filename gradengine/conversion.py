@@ -15,10 +15,10 @@ import numpy as np
 
 from . import device as devices
 from .device import Array, Device, as_array, bare, device_of, is_array, module_for, move, to_numpy
-from .dispatch import leaves, tracked
 from .dtypes import as_dtype, get_default_dtype
 from .errors import DTypeError, GraphError, ShapeError, hinted
 from .guard import expose
+from .interop.dispatch import leaves, tracked
 from .tape import Traced, constant
 from .tensor import Tensor
 

@@ -16,9 +16,9 @@ from . import device as devices
 from . import ops
 from .conversion import DeviceLike, DTypeLike, as_device, made, python_dtype, tensor
 from .device import Array, Device, as_array, device_of, module_for
-from .dispatch import tracked
 from .dtypes import as_dtype, get_default_dtype
 from .errors import DTypeError, ShapeError, hinted
+from .interop.dispatch import tracked
 from .tape import Traced
 from .tensor import Tensor
 

@@ -23,7 +23,12 @@ class _GradMode:
 
     mode: ClassVar[bool | None]
 
-    def __init__(self) -> None:
+    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        """`@no_grad` without parentheses decorates too."""
+        made = object.__new__(cls)
+        return made if function is None else made(function)
+
+    def __init__(self, function: Callable[..., Any] | None = None) -> None:
         self._before: list[Any] = []
 
     def __enter__(self) -> None:

@@ -42,7 +42,8 @@ Hook = Callable[..., Any]
 class Traced:
     """An array on its way through the engine; tensor.py adds the methods people call.
 
-    `array` is the raw NumPy or CuPy array, `node` its origin (None for a constant), `family` its
+    `array` is the raw NumPy or CuPy array (the engine's own access: people take `data`, which is
+    watched), `node` its origin (None for a constant), `family` its
     place among the views that share its memory (unset for an array that shares with nobody).
     """
 

@@ -1,9 +1,9 @@
 """Tensor: a traced array with the operators and methods people call, one line each.
 
 It adds nothing of its own to the engine: operators (operators.py) and methods (methods.py) hand
-over to the ops, `backward` to reverse.py, the protocols of NumPy and CuPy to protocols.py.
+over to the ops, `backward` to reverse.py, the protocols of NumPy and CuPy to interop/.
 
-Floor 4: stands on operators.py, methods.py, reverse.py and protocols.py.
+Floor 4: stands on operators.py, methods.py, reverse.py and interop/.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from . import ops, protocols, show
+from . import ops, show
 from .calls import bind_tensor
 from .device import (
     CPU,
@@ -27,6 +27,7 @@ from .device import (
 from .dtypes import default_dtype, is_inexact
 from .errors import DeviceError, DTypeError, GraphError, ShapeError, hinted, raise_grad_dtype
 from .guard import expose
+from .interop import protocols
 from .methods import Methods
 from .operators import Operators
 from .reverse import backward, retain_grad

@@ -404,3 +404,20 @@ def test_the_default_dtype_is_a_threads_own():
         assert in_thread(lambda: ge.tensor(1.0).dtype.name) == "float32"
     finally:
         ge.set_default_dtype("float32")
+
+
+def test_the_decorators_need_no_parentheses():
+    x = ge.tensor(2.0, requires_grad=True)
+
+    @ge.no_grad
+    def constant(x):
+        return x * x
+
+    @ge.enable_grad
+    def recorded(x):
+        return x * x
+
+    assert not constant(x).requires_grad
+    with ge.no_grad():
+        assert recorded(x).requires_grad
+    assert (x * x).requires_grad

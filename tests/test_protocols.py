@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import gradengine as ge
-from gradengine import dispatch, protocols
-from gradengine.numpy_table import TABLE
+from gradengine.interop import dispatch, protocols
+from gradengine.interop.numpy_table import TABLE
 
 A = np.array([[0.5, -1.5, 2.0], [1.0, 0.25, -0.75]])
 B = np.array([[1.5, 0.5, -2.0], [0.1, 3.0, 0.7]])

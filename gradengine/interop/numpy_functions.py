@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
+from .. import ops
+from ..device import as_array
+from ..tape import Traced
 from . import numpy_arrays as numpy_arrays
-from . import ops
-from .device import as_array
 from .dispatch import METHODS, deliver, leaves, off_tape, wrapped
 from .numpy_table import TABLE, arrayed, implements, only, recast
-from .tape import Traced
 
 
 def call(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:

@@ -16,10 +16,10 @@ from typing import Any, cast
 
 import numpy as np
 
-from . import ops, writes
-from .device import SCALARS, as_array, is_array, is_scalar_class, namespace, quiet
-from .errors import GraphError, hinted
-from .tape import Traced, constant, grad_enabled
+from .. import ops, writes
+from ..device import SCALARS, as_array, is_array, is_scalar_class, namespace, quiet
+from ..errors import GraphError, hinted
+from ..tape import Traced, constant, grad_enabled
 
 Function = Callable[..., Any]
 

@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from . import ops
-from .device import as_array
+from .. import ops
+from ..device import as_array
+from ..errors import hinted
+from ..tape import Traced
 from .dispatch import unwrapped, wrapped
-from .errors import hinted
-from .tape import Traced
 
 Function = Callable[..., Any]
 TABLE: dict[Any, Function] = {}

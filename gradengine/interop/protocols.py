@@ -16,13 +16,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from .device import Device, device_of, is_array, move, to_numpy
+from ..device import Device, device_of, is_array, move, to_numpy
+from ..dtypes import as_dtype
+from ..errors import DeviceError, GraphError, hinted
+from ..tape import Leaf, Traced, constant
 from .dispatch import array_ufunc as array_ufunc
 from .dispatch import cupy_kernel as cupy_kernel
 from .dispatch import tracked
-from .dtypes import as_dtype
-from .errors import DeviceError, GraphError, hinted
-from .tape import Leaf, Traced, constant
 
 API_VERSIONS = ("2021.12", "2022.12", "2023.12", "2024.12")
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from . import linalg, ops, writes
+from .. import linalg, ops, writes
+from ..errors import hinted
+from ..ops.axes import as_axes, as_shape
+from ..tape import Traced
 from .dispatch import deliver, off_tape
-from .errors import hinted
 from .numpy_table import arrayed, implements, only, recast
-from .ops.axes import as_axes, as_shape
-from .tape import Traced
 
 # --- shape ---
 
