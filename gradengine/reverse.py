@@ -115,8 +115,11 @@ def backward(
     inputs: Any = None,
 ) -> None:
     """Add d(tensors)/d(leaf), weighted by `gradients`, to the `.grad` of all leaves or `inputs`."""
-    nodes = [node_of(t, "backward", "the output") for t in tensors]
-    seeds = [seed(t, g, "backward", create_graph) for t, g in zip(tensors, gradients, strict=True)]
+    nodes: list[Node] = []
+    seeds: list[Any] = []
+    for t, g in zip(tensors, gradients, strict=True):
+        nodes.append(node_of(t, "backward", "the output"))
+        seeds.append(seed(t, g, "backward", create_graph))
     targets = None
     if inputs is not None:
         targets = [node_of(t, "backward", f"inputs[{i}]") for i, t in enumerate(listed(inputs))]
