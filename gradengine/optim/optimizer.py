@@ -128,16 +128,17 @@ class Adam(Optimizer):
         flat_p, flat_g = p.reshape(-1), g.reshape(-1)
         moved = namespace(p).empty(p.size, p.dtype)
         for part in _blocks(p):
-            moved[part], m[part], v[part] = rules.adam(
+            own = m[part], v[part]
+            rules.adam(
                 flat_p[part],
                 flat_g[part],
-                m[part],
-                v[part],
+                *own,
                 state["step"],
                 lr=self.lr,
                 betas=self.betas,
                 eps=self.eps,
                 weight_decay=self.weight_decay,
+                out=(moved[part], *own),
             )
         return moved.reshape(p.shape)
 

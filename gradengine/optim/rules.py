@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+from gradengine.device import namespace
+
 Array: TypeAlias = Any
 
 
@@ -51,33 +53,41 @@ def adam(
     betas: tuple[float, float] = (0.9, 0.999),
     eps: float = 1e-8,
     weight_decay: float = 0.0,
+    out: tuple[Array, Array, Array] | None = None,
 ) -> tuple[Array, Array, Array]:
     """Adam: p <- p - lr m^ / (sqrt(v^) + eps), with bias-corrected running means m^ and v^.
 
     `m` and `v` are the means of g and g^2, zeros at first; `step` counts from 1. `weight_decay` is
-    added to the gradient. Source: arXiv:1412.6980, algorithm 1.
+    added to the gradient. `out` are arrays for the three results, which may be p, m and v
+    themselves. Source: arXiv:1412.6980, algorithm 1, with the corrections moved to lr and eps.
 
     >>> import numpy as np
     >>> p, g, zero = np.array([1.0]), np.array([0.5]), np.array([0.0])
     >>> adam(p, g, zero, zero, 1, lr=0.1)[0].round(6)  # the first step is lr long
     array([0.9])
     """
+    xp = namespace(p)
     if weight_decay:
         g = g + weight_decay * p
-    beta1, beta2 = betas
-    rise = (1 - beta1) * g
-    m = beta1 * m
-    m += rise
-    rise = (1 - beta2) * g
-    rise *= g
-    v = beta2 * v
-    v += rise
-    change = v**0.5
-    change *= (1 - beta2**step) ** -0.5
-    change += eps
-    change = m / change
-    change *= -lr / (1 - beta1**step)
-    return _moved(p, change), m, v
+    moved, mean, square = (xp.empty_like(p), m.copy(), v.copy()) if out is None else out
+    if mean is not m:
+        mean[...] = m
+    if square is not v:
+        square[...] = v
+    t = xp.subtract(g, mean, dtype=mean.dtype)
+    t *= 1 - betas[0]
+    mean += t
+    xp.multiply(g, g, out=t, dtype=t.dtype)
+    t -= square
+    t *= 1 - betas[1]
+    square += t
+    correction = (1 - betas[1] ** step) ** 0.5
+    xp.sqrt(square, out=t)
+    t += eps * correction
+    xp.divide(mean, t, out=t)
+    t *= lr * correction / (1 - betas[0] ** step)
+    xp.subtract(p, t, out=moved, casting="same_kind")
+    return moved, mean, square
 
 
 def _moved(p: Array, change: Array) -> Array:
