@@ -74,6 +74,9 @@ class Resources:
 Work = tuple[list[str], str, bool, str]
 
 
+LARGEST = 48  # kernels compiled in one go: small enough that the processes end together
+
+
 def measure(
     groups: Iterable[Sequence[str]],
     arch: str,
@@ -98,7 +101,9 @@ def measure_all(
     cache: Path | None = None,
 ) -> dict[str, list[Resources]]:
     """The same for several architectures at once; the flag of each says whether to read code."""
-    listed = [list(names) for names in groups]
+    listed = [
+        list(names)[i : i + LARGEST] for names in groups for i in range(0, len(names), LARGEST)
+    ]
     place = {name: i for i, name in enumerate(name for names in listed for name in names)}
     work: list[Work] = [
         (names, arch, code, str(cache or ""))
