@@ -145,7 +145,7 @@ class Adam(Optimizer):
 
 def _blocks(p: Array) -> list[slice]:
     """Slices of a flat parameter; on the CPU small, so that a rule's temporaries stay in cache."""
-    size = 1 << 14 if is_host(namespace(p)) else max(p.size, 1)
+    size = 1 << 16 if is_host(namespace(p)) else max(p.size, 1)
     return [slice(i, i + size) for i in range(0, p.size, size)]
 
 
