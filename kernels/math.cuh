@@ -20,6 +20,15 @@ template <class A> GE_HD A bounded_below(A x) { return x < lowest<A>() ? lowest<
 template <> GE_HD float magnitude<float>(float x) { return fabsf(x); }
 template <> GE_HD double magnitude<double>(double x) { return fabs(x); }
 
+// gelu = x Phi(x) and its slope Phi(x) + x phi(x), given the tail Phi(-|x|) and e = exp(-x^2/2)
+GE_HD float gelu_from_tail(float x, float tail) {
+  return bounded_below(x) * (x < 0.f ? tail : 1.f - tail);
+}
+GE_HD float gelu_slope_from_tail(float x, float tail, float e) {
+  const float xe = e == 0.f ? 0.f : x * e;
+  return fmaf(0.39894228f, xe, x < 0.f ? tail : 1.f - tail);
+}
+
 // --- hardware approximations --------------------------------------------------------------------
 namespace hardware {
 #ifdef GE_ON_DEVICE
@@ -146,12 +155,12 @@ template <class T> struct accurate : libm {
   static GE_HD float gelu(float x) {
     float e;
     const float tail = upper_tail(x, e);
-    return bounded_below(x) * (x < 0.f ? tail : 1.f - tail);
+    return gelu_from_tail(x, tail);
   }
   static GE_HD float gelu_slope(float x) {
     float e;
-    const float tail = upper_tail(x, e), xe = e == 0.f ? 0.f : x * e;
-    return fmaf(0.39894228f, xe, x < 0.f ? tail : 1.f - tail);
+    const float tail = upper_tail(x, e);
+    return gelu_slope_from_tail(x, tail, e);
   }
   // x - tanh x. Below 5/4 the difference loses digits: there (x cosh x - sinh x) / cosh x with the
   // numerator's series, whose terms all have the sign of x.
@@ -242,12 +251,12 @@ struct fast : libm {
   static GE_HD float gelu(float x) {
     float e;
     const float tail = upper_tail(x, e);
-    return bounded_below(x) * (x < 0.f ? tail : 1.f - tail);
+    return gelu_from_tail(x, tail);
   }
   static GE_HD float gelu_slope(float x) {
     float e;
-    const float tail = upper_tail(x, e), xe = e == 0.f ? 0.f : x * e;
-    return fmaf(0.39894228f, xe, x < 0.f ? tail : 1.f - tail);
+    const float tail = upper_tail(x, e);
+    return gelu_slope_from_tail(x, tail, e);
   }
 };
 template <> struct math<f16> : fast {};
