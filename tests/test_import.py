@@ -51,13 +51,14 @@ def test_import_costs_at_most_numpy_and_forty_milliseconds(tmp_path, monkeypatch
     monkeypatch.setitem(ENVIRONMENT, "PYTHONPYCACHEPREFIX", str(tmp_path))
     code = """
 import time, numpy
-before = time.process_time()
+before = time.thread_time()
 import gradengine
-print(time.process_time() - before)
+print(time.thread_time() - before)
 """
     run("import gradengine")  # writes the bytecode
+    # the time of this thread: NumPy's BLAS threads, just started, still spin beside it
     best = float("inf")
-    for _ in range(20):  # CPU time too grows when other work shares the caches: the best counts
+    for _ in range(20):  # CPU time grows when other work shares the caches: the best counts
         best = min(best, float(run(code)))
         if best <= BUDGET:
             return
