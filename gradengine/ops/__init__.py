@@ -244,3 +244,7 @@ from .noise import dropout as dropout
 
 # --- transfer ---
 from .transfer import to_device as to_device
+
+# --- attention ---
+from .attention import attention as attention
+from .attention import attention_weights as attention_weights
