@@ -5,15 +5,72 @@ One file a topic; `nn.functional` holds the same as functions, `nn.init` the ini
 
 from gradengine.nn import functional as functional
 from gradengine.nn import init as init
+from gradengine.nn.activation import CELU as CELU
+from gradengine.nn.activation import ELU as ELU
+from gradengine.nn.activation import SELU as SELU
+from gradengine.nn.activation import Hardshrink as Hardshrink
+from gradengine.nn.activation import Hardsigmoid as Hardsigmoid
+from gradengine.nn.activation import Hardswish as Hardswish
+from gradengine.nn.activation import Hardtanh as Hardtanh
+from gradengine.nn.activation import LeakyReLU as LeakyReLU
+from gradengine.nn.activation import PReLU as PReLU
+from gradengine.nn.activation import ReLU as ReLU
+from gradengine.nn.activation import ReLU6 as ReLU6
+from gradengine.nn.activation import RReLU as RReLU
+from gradengine.nn.activation import Softshrink as Softshrink
+from gradengine.nn.activation import Threshold as Threshold
+from gradengine.nn.activation_gates import GELU as GELU
+from gradengine.nn.activation_gates import GLU as GLU
+from gradengine.nn.activation_gates import LogSigmoid as LogSigmoid
+from gradengine.nn.activation_gates import LogSoftmax as LogSoftmax
+from gradengine.nn.activation_gates import Mish as Mish
+from gradengine.nn.activation_gates import Sigmoid as Sigmoid
+from gradengine.nn.activation_gates import SiLU as SiLU
+from gradengine.nn.activation_gates import Softmax as Softmax
+from gradengine.nn.activation_gates import Softmax2d as Softmax2d
+from gradengine.nn.activation_gates import Softmin as Softmin
+from gradengine.nn.activation_gates import Softplus as Softplus
+from gradengine.nn.activation_gates import Softsign as Softsign
+from gradengine.nn.activation_gates import Tanh as Tanh
+from gradengine.nn.activation_gates import Tanhshrink as Tanhshrink
 from gradengine.nn.layers import Linear as Linear
-from gradengine.nn.layers import ReLU as ReLU
 from gradengine.nn.layers import Sequential as Sequential
-from gradengine.nn.layers import Sigmoid as Sigmoid
-from gradengine.nn.layers import Tanh as Tanh
 from gradengine.nn.module import Module as Module
 from gradengine.nn.module import Parameter as Parameter
 
 # One line block for each file above, in their order.
 __all__ = ["functional", "init"]
-__all__ += ["Linear", "ReLU", "Sequential", "Sigmoid", "Tanh"]  # layers
+__all__ += [
+    "CELU",
+    "ELU",
+    "SELU",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "LeakyReLU",
+    "PReLU",
+    "RReLU",
+    "ReLU",
+    "ReLU6",
+    "Softshrink",
+    "Threshold",
+]  # activation
+__all__ += [
+    "GELU",
+    "GLU",
+    "LogSigmoid",
+    "LogSoftmax",
+    "Mish",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softmax2d",
+    "Softmin",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+    "Tanhshrink",
+]  # activation_gates
+__all__ += ["Linear", "Sequential"]  # layers
 __all__ += ["Module", "Parameter"]  # module
