@@ -248,3 +248,4 @@ from .transfer import to_device as to_device
 # --- attention ---
 from .attention import attention as attention
 from .attention import attention_weights as attention_weights
+from .attention import rotate_pairs as rotate_pairs

@@ -236,3 +236,56 @@ def _broadcast(shape: tuple[int, ...], index: Index) -> Index:
         return ()
     pairs = zip(shape, index[-len(shape) :], strict=True)
     return tuple(ALL if n == 1 else own for n, own in pairs)
+
+
+# --- rotary positions ---
+
+
+@primitive(
+    arity=3,
+    linear=(0,),
+    wide=True,
+    cases=[
+        case((3, 4), (3, 2), (3, 2)),
+        case((2, 3, 4), (3, 2), (3, 2), interleaved=True),
+        case((2, 3, 2), (2, 1, 1), (2, 1, 1)),
+        case((0, 4), (0, 2), (0, 2), interleaved=True),
+    ],
+)
+def rotate_pairs(xp: Any, x: Any, cos: Any, sin: Any, interleaved: bool = False) -> Any:
+    """Each pair (a, b) of the last axis turned: (a cos - b sin, a sin + b cos).
+
+    Pairs are (i, i + D/2), or neighbours (2i, 2i + 1) if `interleaved`. Source: arXiv:2104.09864.
+    """
+    first, second = _halves(x.shape[-1], interleaved)
+    a, b = x[first], x[second]
+    y = xp.empty(x.shape, xp.result_type(x, cos, sin))
+    y[first] = a * cos - b * sin
+    y[second] = a * sin + b * cos
+    return y
+
+
+@rotate_pairs.adjoint(0)
+def _(g: Any, _y: Any, _x: Any, cos: Any, sin: Any, interleaved: bool) -> Any:
+    return rotate_pairs(g, cos, -sin, interleaved=interleaved)
+
+
+@rotate_pairs.adjoint(1)
+def _(g: Any, _y: Any, x: Any, _cos: Any, _sin: Any, interleaved: bool) -> Any:
+    first, second = _halves(x.shape[-1], interleaved)
+    g, x = widened(g), widened(x)
+    return g[first] * x[first] + g[second] * x[second]
+
+
+@rotate_pairs.adjoint(2)
+def _(g: Any, _y: Any, x: Any, _cos: Any, _sin: Any, interleaved: bool) -> Any:
+    first, second = _halves(x.shape[-1], interleaved)
+    g, x = widened(g), widened(x)
+    return g[second] * x[first] - g[first] * x[second]
+
+
+def _halves(size: int, interleaved: bool) -> tuple[Any, Any]:
+    """Indices of the first and the second features of the pairs."""
+    if interleaved:
+        return (..., slice(0, None, 2)), (..., slice(1, None, 2))
+    return (..., slice(size // 2)), (..., slice(size // 2, None))

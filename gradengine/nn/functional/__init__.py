@@ -32,6 +32,10 @@ from gradengine.nn.functional.activation import softsign as softsign
 from gradengine.nn.functional.activation import tanh as tanh
 from gradengine.nn.functional.activation import tanhshrink as tanhshrink
 from gradengine.nn.functional.activation import threshold as threshold
+from gradengine.nn.functional.attention import apply_rotary as apply_rotary
+from gradengine.nn.functional.attention import (
+    scaled_dot_product_attention as scaled_dot_product_attention,
+)
 
 __all__: list[str] = []
 __all__ += [
@@ -64,3 +68,4 @@ __all__ += [
     "tanhshrink",
     "threshold",
 ]  # activation
+__all__ += ["apply_rotary", "scaled_dot_product_attention"]  # attention
