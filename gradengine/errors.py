@@ -42,6 +42,16 @@ class GraphError(GradengineError, RuntimeError):
     """The recorded graph cannot give the gradient that was asked for."""
 
 
+class StateError(GradengineError, RuntimeError):
+    """A saved state does not fit what it is loaded into."""
+
+
+class MemberError(GradengineError, AttributeError, KeyError):
+    """A module has no part of that name, or cannot take one."""
+
+    __str__ = Exception.__str__  # KeyError would show the message quoted, on one line
+
+
 class MissingDependencyError(GradengineError, ImportError):
     """An optional package is needed; the message holds the line that installs it."""
 

@@ -35,6 +35,8 @@ CLASSES = {
     "DTypeError": "TypeError",
     "DeviceError": "RuntimeError",
     "GraphError": "RuntimeError",
+    "StateError": "RuntimeError",
+    "MemberError": "AttributeError",
     "MissingDependencyError": "ImportError",
     "DataError": "ValueError",
 }

@@ -36,7 +36,9 @@ from gradengine.nn.activation_gates import Tanhshrink as Tanhshrink
 from gradengine.nn.layers import Linear as Linear
 from gradengine.nn.layers import Sequential as Sequential
 from gradengine.nn.module import Module as Module
-from gradengine.nn.module import Parameter as Parameter
+from gradengine.nn.parameter import Buffer as Buffer
+from gradengine.nn.parameter import Parameter as Parameter
+from gradengine.nn.stateless import functional_call as functional_call
 
 # One line block for each file above, in their order.
 __all__ = ["functional", "init"]
@@ -73,4 +75,6 @@ __all__ += [
     "Tanhshrink",
 ]  # activation_gates
 __all__ += ["Linear", "Sequential"]  # layers
-__all__ += ["Module", "Parameter"]  # module
+__all__ += ["Module"]  # module
+__all__ += ["Buffer", "Parameter"]  # parameter
+__all__ += ["functional_call"]  # stateless
