@@ -249,3 +249,19 @@ from .transfer import to_device as to_device
 from .attention import attention as attention
 from .attention import attention_weights as attention_weights
 from .attention import rotate_pairs as rotate_pairs
+
+# --- windows ---
+from .windows import fold_windows as fold_windows
+from .windows import sum_windows as sum_windows
+from .windows import unfold_windows as unfold_windows
+
+# --- convolution ---
+from .convolution import convolution as convolution
+from .convolution import convolution_input as convolution_input
+from .convolution import convolution_weight as convolution_weight
+
+# --- pooling ---
+from .pooling import max_windows as max_windows
+
+# --- resampling ---
+from .resampling import resample as resample
