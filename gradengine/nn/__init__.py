@@ -33,11 +33,14 @@ from gradengine.nn.activation_gates import Softplus as Softplus
 from gradengine.nn.activation_gates import Softsign as Softsign
 from gradengine.nn.activation_gates import Tanh as Tanh
 from gradengine.nn.activation_gates import Tanhshrink as Tanhshrink
+from gradengine.nn.attention import MultiheadAttention as MultiheadAttention
+from gradengine.nn.cache import KVCache as KVCache
 from gradengine.nn.layers import Linear as Linear
 from gradengine.nn.layers import Sequential as Sequential
 from gradengine.nn.module import Module as Module
 from gradengine.nn.parameter import Buffer as Buffer
 from gradengine.nn.parameter import Parameter as Parameter
+from gradengine.nn.rotary import RotaryEmbedding as RotaryEmbedding
 from gradengine.nn.stateless import functional_call as functional_call
 
 # One line block for each file above, in their order.
@@ -78,3 +81,4 @@ __all__ += ["Linear", "Sequential"]  # layers
 __all__ += ["Module"]  # module
 __all__ += ["Buffer", "Parameter"]  # parameter
 __all__ += ["functional_call"]  # stateless
+__all__ += ["KVCache", "MultiheadAttention", "RotaryEmbedding"]  # attention
