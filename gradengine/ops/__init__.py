@@ -265,3 +265,10 @@ from .pooling import max_windows as max_windows
 
 # --- resampling ---
 from .resampling import resample as resample
+
+# --- ranking ---
+from .ranking import multi_margin_loss as multi_margin_loss
+from .ranking import multilabel_margin_loss as multilabel_margin_loss
+
+# --- alignment ---
+from .alignment import ctc_loss as ctc_loss

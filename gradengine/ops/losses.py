@@ -334,3 +334,14 @@ def kl_div(input: Any, target: Any, reduction: str = "mean", log_target: bool = 
     if reduction == "batchmean":
         return sum_(y) / (x.shape[0] if x.ndim else 1)
     return reduced(y, reduction)
+
+
+# --- densities ---
+
+floored = pointwise(
+    "floored",
+    forward=lambda xp, x, low=0.0: xp.maximum(x, low),
+    partial=1,
+    sample=real(0.1, 2),
+    doc="max(x, low) with derivative 1 below `low` too: a learned variance can leave it again.",
+)
