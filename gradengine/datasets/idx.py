@@ -18,6 +18,7 @@ import numpy as np
 
 from gradengine.datasets.dataset import Dataset
 from gradengine.errors import DataError, hinted
+from gradengine.files import MissingDataError as MissingDataError
 
 Array = Any
 
@@ -25,10 +26,6 @@ DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: "
 GZIP_MAGIC = b"\x1f\x8b"
 PARTS = {"train": "train", "test": "t10k"}
 AGAIN = "fetch the file again"
-
-
-class MissingDataError(DataError, FileNotFoundError):
-    """A data file or folder is not there."""
 
 
 # --- one file ------------------------------------------------------------------------------------
