@@ -38,6 +38,16 @@ from gradengine.nn.cache import KVCache as KVCache
 from gradengine.nn.layers import Linear as Linear
 from gradengine.nn.layers import Sequential as Sequential
 from gradengine.nn.module import Module as Module
+from gradengine.nn.normalisation import BatchNorm1d as BatchNorm1d
+from gradengine.nn.normalisation import BatchNorm2d as BatchNorm2d
+from gradengine.nn.normalisation import BatchNorm3d as BatchNorm3d
+from gradengine.nn.normalisation import GroupNorm as GroupNorm
+from gradengine.nn.normalisation import InstanceNorm1d as InstanceNorm1d
+from gradengine.nn.normalisation import InstanceNorm2d as InstanceNorm2d
+from gradengine.nn.normalisation import InstanceNorm3d as InstanceNorm3d
+from gradengine.nn.normalisation import LayerNorm as LayerNorm
+from gradengine.nn.normalisation import LocalResponseNorm as LocalResponseNorm
+from gradengine.nn.normalisation import RMSNorm as RMSNorm
 from gradengine.nn.parameter import Buffer as Buffer
 from gradengine.nn.parameter import Parameter as Parameter
 from gradengine.nn.rotary import RotaryEmbedding as RotaryEmbedding
@@ -82,3 +92,15 @@ __all__ += ["Module"]  # module
 __all__ += ["Buffer", "Parameter"]  # parameter
 __all__ += ["functional_call"]  # stateless
 __all__ += ["KVCache", "MultiheadAttention", "RotaryEmbedding"]  # attention
+__all__ += [
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
+    "GroupNorm",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
+    "LayerNorm",
+    "LocalResponseNorm",
+    "RMSNorm",
+]  # normalisation

@@ -272,3 +272,7 @@ from .ranking import multilabel_margin_loss as multilabel_margin_loss
 
 # --- alignment ---
 from .alignment import ctc_loss as ctc_loss
+
+# --- standardisation ---
+from .standardisation import layer_norm as layer_norm
+from .standardisation import rms_norm as rms_norm

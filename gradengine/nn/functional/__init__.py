@@ -36,6 +36,13 @@ from gradengine.nn.functional.attention import apply_rotary as apply_rotary
 from gradengine.nn.functional.attention import (
     scaled_dot_product_attention as scaled_dot_product_attention,
 )
+from gradengine.nn.functional.normalisation import batch_norm as batch_norm
+from gradengine.nn.functional.normalisation import group_norm as group_norm
+from gradengine.nn.functional.normalisation import instance_norm as instance_norm
+from gradengine.nn.functional.normalisation import layer_norm as layer_norm
+from gradengine.nn.functional.normalisation import local_response_norm as local_response_norm
+from gradengine.nn.functional.normalisation import normalize as normalize
+from gradengine.nn.functional.normalisation import rms_norm as rms_norm
 
 __all__: list[str] = []
 __all__ += [
@@ -69,3 +76,12 @@ __all__ += [
     "threshold",
 ]  # activation
 __all__ += ["apply_rotary", "scaled_dot_product_attention"]  # attention
+__all__ += [
+    "batch_norm",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
+    "local_response_norm",
+    "normalize",
+    "rms_norm",
+]  # normalisation

@@ -1,0 +1,137 @@
+"""Moments of rows and of channels: how they are laid out, blocked and summed.
+
+Two layouts: "row", statistics over the last axis, and "channel", over all axes but axis 1. On the
+CPU rows are worked on in blocks that stay in the second-level cache, and sums are products with
+ones.
+
+Letters: `x` input, `m` mean, `r` 1 / sqrt(var + eps).
+
+Floor 3: stands on device.py, tape.py and linalg.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..device import as_array, is_host, namespace
+from ..tape import Traced, constant
+from .linalg import inner, is_half
+
+BLOCK = 1 << 18
+"""Bytes of a block of rows: three such blocks stay in the second-level cache."""
+
+MEAN, SCALE, VARIANCE = 0, 1, 2
+"""The planes of `moments`: m, r and the (biased) variance of every group."""
+
+# --- layout ---
+
+
+def view(x: Any, over: str) -> Any:
+    """x as (rows, columns), or as (batch, channels, places)."""
+    if over == "row":
+        return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return x.reshape(x.shape[0], x.shape[1], math.prod(x.shape[2:]))
+
+
+def blocks(xp: Any, x: Any, over: str) -> Any:
+    """Slices of the first axis that no statistic crosses, small enough for the cache."""
+    rows = x.shape[0]
+    if over == "channel" or not is_host(xp):
+        return (slice(0, rows),)
+    step = step_of(x)
+    return (slice(i, i + step) for i in range(0, rows, step))
+
+
+def step_of(x: Any) -> int:
+    """Rows of a block."""
+    return max(1, BLOCK // max(1, x.shape[-1] * x.dtype.itemsize))
+
+
+def solid(x: Any, over: str) -> Any:
+    """The view of x, 16-bit floats in float32."""
+    return view(x.astype("float32") if is_half(x) else x, over)
+
+
+def column(xp: Any, v: Any, x: Any, over: str) -> Any:
+    """A number for each column or channel, so that it broadcasts against the view; None stays.
+
+    For rows on the CPU it is written out as a block: NumPy takes a row at a time where it
+    broadcasts, which is half as fast.
+    """
+    if v is None:
+        return None
+    v = v.astype("float32") if is_half(v) else v
+    if over == "channel":
+        return v[:, None]
+    rows = min(x.shape[0], step_of(x)) if is_host(xp) else 1
+    return xp.ascontiguousarray(xp.broadcast_to(v, (rows, v.shape[0])))
+
+
+def part_of(v: Any, block: Any) -> Any:
+    """As many rows of a column as the block has, or the one there is."""
+    return v[: len(block)]
+
+
+def totals(xp: Any, a: Any, over: str) -> Any:
+    """Sums of a over the elements of every group, with its axis kept."""
+    if a.shape[-1] > 1 or over == "row":
+        ones = xp.ones((a.shape[-1], 1), a.dtype)
+        a = xp.matmul(a, ones)
+        return a if over == "row" else a.sum(axis=0)
+    return a.sum(axis=0)
+
+
+def products(xp: Any, a: Any, b: Any, over: str) -> Any:
+    """Sums of a * b over the elements of every group, with its axis kept."""
+    if over == "row":
+        return inner(xp, a, b)[:, None]
+    return inner(xp, a, b).sum(axis=0)[:, None] if a.shape[-1] > 1 else (a * b).sum(axis=0)
+
+
+def group_size(x: Any, over: str) -> int:
+    """Elements of one group in a view."""
+    return max(1, x.shape[-1] if over == "row" else x.shape[0] * x.shape[-1])
+
+
+# --- statistics ---
+
+
+def groups(x: Any, over: str) -> int:
+    return x.shape[0] if over == "row" else x.shape[1]
+
+
+def settle(xp: Any, x: Any, centre: Any, moments: Any, eps: float, over: str) -> None:
+    """Fill the moments (3, groups, 1) of a block x; `centre` receives x - m, or is None (m = 0)."""
+    n = group_size(x, over)
+    if centre is not None:
+        moments[MEAN] = totals(xp, x, over)
+        moments[MEAN] /= n
+        xp.subtract(x, moments[MEAN], out=centre)
+        x = centre
+    else:
+        moments[MEAN] = 0
+    moments[VARIANCE] = products(xp, x, x, over)
+    moments[VARIANCE] /= n
+    moments[SCALE] = 1 / xp.sqrt(moments[VARIANCE] + eps)
+
+
+def moments_of(xp: Any, x: Any, given: Any, eps: float, over: str, centered: bool) -> Any:
+    """The moments as (3, groups, 1): those given, or computed from the view x."""
+    if given is not None:
+        return given[..., None]
+    found = xp.empty((3, groups(x, over), 1), x.dtype)
+    for part in blocks(xp, x, over):
+        block = x[part]
+        mine = found[:, part] if over == "row" else found
+        settle(xp, block, xp.empty_like(block) if centered else None, mine, eps, over)
+    return found
+
+
+def scratch(x: Any, over: str) -> Any:
+    """Room for the moments of x, which `standardise` fills on its way for its adjoint to read."""
+    raw = x.array if isinstance(x, Traced) else as_array(x)
+    number = math.prod(raw.shape[:-1]) if over == "row" else raw.shape[1]
+    dtype = "float32" if is_half(raw) else raw.dtype
+    found = namespace(raw).empty((3, number), dtype)
+    return constant(Traced.plain, found)
