@@ -35,8 +35,14 @@ from gradengine.nn.activation_gates import Tanh as Tanh
 from gradengine.nn.activation_gates import Tanhshrink as Tanhshrink
 from gradengine.nn.attention import MultiheadAttention as MultiheadAttention
 from gradengine.nn.cache import KVCache as KVCache
-from gradengine.nn.layers import Linear as Linear
-from gradengine.nn.layers import Sequential as Sequential
+from gradengine.nn.containers import ModuleDict as ModuleDict
+from gradengine.nn.containers import ModuleList as ModuleList
+from gradengine.nn.containers import Sequential as Sequential
+from gradengine.nn.embedding import Embedding as Embedding
+from gradengine.nn.embedding import EmbeddingBag as EmbeddingBag
+from gradengine.nn.linear import Bilinear as Bilinear
+from gradengine.nn.linear import Identity as Identity
+from gradengine.nn.linear import Linear as Linear
 from gradengine.nn.module import Module as Module
 from gradengine.nn.normalisation import BatchNorm1d as BatchNorm1d
 from gradengine.nn.normalisation import BatchNorm2d as BatchNorm2d
@@ -50,7 +56,11 @@ from gradengine.nn.normalisation import LocalResponseNorm as LocalResponseNorm
 from gradengine.nn.normalisation import RMSNorm as RMSNorm
 from gradengine.nn.parameter import Buffer as Buffer
 from gradengine.nn.parameter import Parameter as Parameter
+from gradengine.nn.parameter_containers import ParameterDict as ParameterDict
+from gradengine.nn.parameter_containers import ParameterList as ParameterList
 from gradengine.nn.rotary import RotaryEmbedding as RotaryEmbedding
+from gradengine.nn.shaping import Flatten as Flatten
+from gradengine.nn.shaping import Unflatten as Unflatten
 from gradengine.nn.stateless import functional_call as functional_call
 
 # One line block for each file above, in their order.
@@ -87,7 +97,6 @@ __all__ += [
     "Tanh",
     "Tanhshrink",
 ]  # activation_gates
-__all__ += ["Linear", "Sequential"]  # layers
 __all__ += ["Module"]  # module
 __all__ += ["Buffer", "Parameter"]  # parameter
 __all__ += ["functional_call"]  # stateless
@@ -104,3 +113,8 @@ __all__ += [
     "LocalResponseNorm",
     "RMSNorm",
 ]  # normalisation
+__all__ += ["ModuleDict", "ModuleList", "Sequential"]  # containers
+__all__ += ["Embedding", "EmbeddingBag"]  # embedding
+__all__ += ["Bilinear", "Identity", "Linear"]  # linear
+__all__ += ["ParameterDict", "ParameterList"]  # parameter_containers
+__all__ += ["Flatten", "Unflatten"]  # shaping

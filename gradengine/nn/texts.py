@@ -36,3 +36,13 @@ def note_path(error: Exception, module: Module) -> None:
         error.__notes__.remove(shorter)
     error.module_note = note  # type: ignore[attr-defined]
     error.add_note(note)
+
+
+class Plain:
+    """A text whose repr is itself."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text

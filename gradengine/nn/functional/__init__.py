@@ -36,6 +36,11 @@ from gradengine.nn.functional.attention import apply_rotary as apply_rotary
 from gradengine.nn.functional.attention import (
     scaled_dot_product_attention as scaled_dot_product_attention,
 )
+from gradengine.nn.functional.embedding import embedding as embedding
+from gradengine.nn.functional.embedding import embedding_bag as embedding_bag
+from gradengine.nn.functional.embedding import one_hot as one_hot
+from gradengine.nn.functional.linear import bilinear as bilinear
+from gradengine.nn.functional.linear import linear as linear
 from gradengine.nn.functional.normalisation import batch_norm as batch_norm
 from gradengine.nn.functional.normalisation import group_norm as group_norm
 from gradengine.nn.functional.normalisation import instance_norm as instance_norm
@@ -85,3 +90,5 @@ __all__ += [
     "normalize",
     "rms_norm",
 ]  # normalisation
+__all__ += ["embedding", "embedding_bag", "one_hot"]  # embedding
+__all__ += ["bilinear", "linear"]  # linear
