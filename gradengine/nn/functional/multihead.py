@@ -56,7 +56,7 @@ def multi_head_attention(
     masks as `merged_mask` says. Returns the output in query's shape and the weights (N, L, S), or
     (N, H, L, S) unless averaged, or None. Source: arXiv:1706.03762, section 3.2.2.
     """
-    check_inputs(query, key, value)
+    check_inputs(query, key, value, batch_first)
     batched = query.ndim == 3
     same, shared = query is key is value, key is value
     if not batched:
@@ -202,22 +202,21 @@ def triangle(length: int, keys: int, like: Any) -> Any:
 # --- checks ---
 
 
-def check_inputs(query: Any, key: Any, value: Any) -> None:
-    """Query, key and value agree in rank, batch and length, whichever axis is which."""
+def check_inputs(query: Any, key: Any, value: Any, batch_first: bool) -> None:
+    """Query, key and value agree in rank and batch, key and value in length."""
     shown = ", ".join(
         f"{n} {tuple(x.shape)}" for n, x in (("query", query), ("key", key), ("value", value))
     )
+    axis = 0 if batch_first else 1
     if query.ndim not in (2, 3) or not query.ndim == key.ndim == value.ndim:
-        raise ShapeError(
-            hinted(f"{NAME}: {shown}", "all three are (L, N, E), or (N, L, E), or unbatched (L, E)")
-        )
-    if key.shape[:-1] != value.shape[:-1]:
-        raise ShapeError(
-            hinted(
-                f"{NAME}: key and value differ in length or batch: {shown}",
-                "they may differ in their last axis alone",
-            )
-        )
+        hint = "all three are (L, N, E), or (N, L, E) if batch_first, or unbatched (L, E)"
+    elif key.shape[:-1] != value.shape[:-1]:
+        hint = "key and value have the same length and batch; only the last axis may differ"
+    elif query.ndim == 3 and query.shape[axis] != key.shape[axis]:
+        hint = f"the batch, axis {axis} with batch_first={batch_first}, must be the same"
+    else:
+        return
+    raise ShapeError(hinted(f"{NAME}: {shown} do not fit", hint))
 
 
 def _check_mask(name: str, mask: Any, allowed: list[tuple[int, ...]]) -> None:
