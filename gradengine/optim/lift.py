@@ -1,0 +1,265 @@
+"""Lifting a rule of rules/ over parameters: which arrays it is called with, and how often.
+
+A rule knows one parameter. Small parameters that step together are laid end to end, so that one
+call serves all of them; large ones go by in blocks that stay in the processor's cache. Both are
+remembered from step to step in a `Plan`, which is made anew as soon as anything it relied on is
+another: who has a gradient, an array's shape, dtype or device, a state entry replaced by hand.
+
+`KERNELS` is the one place where another function can take a rule's place on a device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from operator import is_
+from typing import Any, TypeAlias
+
+from gradengine.device import as_array, device_of, is_host, move, namespace
+from gradengine.errors import ShapeError, hinted
+from gradengine.tape import constant
+from gradengine.tensor import Tensor
+from gradengine.writes import replace
+
+Array: TypeAlias = Any
+State: TypeAlias = dict[str, Any]
+Rule: TypeAlias = Callable[..., Any]
+Call: TypeAlias = Callable[..., Any]
+"""A rule with its options of this step bound: `call(p, g, *arrays, out=...)`."""
+
+SMALL = 1 << 14
+"""Elements below which a call costs more than its arithmetic: such parameters are laid together."""
+BLOCK = 1 << 16
+"""Elements of a block: the parameter, its gradient, state and scratch stay in a 2 MB cache."""
+
+KERNELS: dict[Rule, Rule] = {}
+"""Rule -> what is called instead for arrays on a GPU: same arguments, results go into `out`."""
+
+
+def rule_for(rule: Rule, array: Array) -> Rule:
+    """`rule` itself, or the kernel that takes its place where `array` lives."""
+    return rule if is_host(namespace(array)) else KERNELS.get(rule, rule)
+
+
+def wide_dtype(array: Array) -> Any:
+    """The dtype of a parameter's state: its own, but at least float32."""
+    return namespace(array).promote_types(array.dtype, "float32")
+
+
+def assign(parameter: Tensor, array: Array) -> None:
+    """Give a parameter a new array; graphs keep the old one, views of it see the new one."""
+    if getattr(parameter, "family", None) is None and not parameter.level:
+        parameter.array = array
+    else:
+        replace(parameter, constant(Tensor, array), "step")
+
+
+# --- one parameter and its state ---
+
+
+class Member:
+    """A parameter, its state, and what both were when the plan was made."""
+
+    __slots__ = ("arrays", "device", "dtype", "names", "parameter", "shape", "state")
+
+    def __init__(self, parameter: Tensor, state: State, names: Sequence[str]) -> None:
+        self.parameter, self.state, self.names = parameter, state, names
+        array = parameter.array
+        self.shape, self.dtype, self.device = array.shape, array.dtype, device_of(array)
+        self.arrays: list[Array] = [self._adopted(name) for name in names]
+
+    def _adopted(self, name: str) -> Array:
+        """The state array `name`, contiguous, wide enough and on the parameter's device."""
+        found = self.state.get(name)
+        if found is None:
+            return None
+        array = self.parameter.array
+        found = move(found.array if isinstance(found, Tensor) else as_array(found), self.device)
+        if found.shape != array.shape:
+            raise ShapeError(
+                hinted(
+                    f"step: state {name!r} has shape {tuple(found.shape)}, its parameter "
+                    f"{tuple(array.shape)}",
+                    "the state belongs to another model; make a new optimiser",
+                )
+            )
+        found = namespace(array).ascontiguousarray(found, dtype=wide_dtype(array))
+        self.state[name] = found.reshape(array.shape)  # ascontiguousarray makes 0-d arrays 1-d
+        return self.state[name]
+
+    def keep(self, index: int, array: Array) -> None:
+        """`array` is the state entry number `index` from now on."""
+        self.arrays[index] = self.state[self.names[index]] = array
+
+    def unchanged(self, states: Any) -> bool:
+        """Whether this still is the parameter and the state the plan was made for."""
+        array, state = self.parameter.array, self.state
+        return (
+            array.dtype == self.dtype
+            and array.shape == self.shape
+            and states.get(self.parameter) is state
+            and all(map(is_, map(state.get, self.names), self.arrays))
+            and device_of(array) == self.device
+        )
+
+
+# --- a large parameter: in blocks ---
+
+
+class Alone:
+    """One parameter, stepped block by block, or whole where the rule is not elementwise."""
+
+    def __init__(self, member: Member, whole: bool) -> None:
+        self.members, self.whole = (member,), whole
+
+    def step(self, call: Call) -> None:
+        member = self.members[0]
+        parameter = member.parameter
+        gradient: Any = parameter.grad
+        p = parameter.array
+        xp, wide = namespace(p), wide_dtype(p)
+        places = _places(member, xp, wide)
+        moved = xp.empty(p.shape, p.dtype)
+        flat_p, flat_g = p.reshape(-1), gradient.array.reshape(-1)
+        flat_moved = moved.reshape(-1)
+        given = [None if x is None else x.reshape(-1) for x in member.arrays]
+        flat_places = [None if x is None else x.reshape(-1) for x in places]
+        for part in _blocks(p.size, self.whole or not is_host(xp)):
+            own = [_cut(x, part) for x in given]
+            out = [_cut(x, part) for x in flat_places]
+            if p.dtype == wide:
+                call(flat_p[part], flat_g[part], *own, out=(flat_moved[part], *out))
+            else:
+                value = flat_p[part].astype(wide)
+                call(value, flat_g[part].astype(wide), *own, out=(value, *out))
+                flat_moved[part] = value
+        for i, place in enumerate(places):
+            if place is not None:
+                member.keep(i, place)
+        assign(parameter, moved)
+
+
+# --- many small parameters: end to end ---
+
+
+class Together:
+    """Small parameters of one dtype in one flat buffer; their state arrays are parts of flat ones.
+
+    The rule works in place on the buffer's copy of the parameters; each then gets an array of its
+    own, so that no two tensors share memory.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = tuple(members)
+        array = members[0].parameter.array
+        xp, wide = namespace(array), wide_dtype(array)
+        sizes = [math.prod(m.shape) for m in members]
+        ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+        self.parts = [slice(end - n, end) for n, end in zip(sizes, ends, strict=True)]
+        self.p, self.g = (xp.empty(ends[-1], wide) for _ in range(2))
+        self.arrays: list[Array] = []
+        for i in range(len(members[0].names)):
+            own = [m.arrays[i] for m in members]
+            self.arrays.append(None if own[0] is None else xp.empty(ends[-1], wide))
+            if own[0] is not None:
+                xp.concatenate([x.reshape(-1) for x in own], out=self.arrays[i])
+                self._share(i)
+        self.blocks = _blocks(ends[-1], not is_host(xp))
+        self.join = xp.concatenate
+
+    def _share(self, index: int) -> None:
+        """Let the members' state entries show their parts of the flat array."""
+        for member, part in zip(self.members, self.parts, strict=True):
+            member.keep(index, self.arrays[index][part].reshape(member.shape))
+
+    def step(self, call: Call) -> None:
+        p, g = self.p, self.g
+        gradients: Any = [m.parameter.grad for m in self.members]
+        self.join([m.parameter.array.reshape(-1) for m in self.members], out=p)
+        self.join([x.array.reshape(-1) for x in gradients], out=g)
+        first = self.members[0]
+        places = self.arrays
+        if any(x is None for x in places):
+            places = _places(first, namespace(p), p.dtype, p.shape, self.arrays)
+        for part in self.blocks:
+            own = [_cut(x, part) for x in self.arrays]
+            out = [_cut(x, part) for x in places]
+            call(p[part], g[part], *own, out=(p[part], *out))
+        for i, place in enumerate(places):
+            if place is not self.arrays[i]:
+                self.arrays[i] = place
+                self._share(i)
+        for member, part in zip(self.members, self.parts, strict=True):
+            assign(member.parameter, p[part].reshape(member.shape).astype(member.dtype))
+
+
+def _places(
+    member: Member, xp: Any, dtype: Any, shape: Any = None, given: Sequence[Array] | None = None
+) -> list[Array]:
+    """Where the new state goes: the old arrays, or new ones where the rule starts them itself."""
+    arrays = member.arrays if given is None else given
+    shape = member.shape if shape is None else shape
+    return [
+        xp.empty(shape, dtype) if x is None and name in member.state else x
+        for x, name in zip(arrays, member.names, strict=True)
+    ]
+
+
+def _cut(x: Array, part: slice) -> Array:
+    return None if x is None else x[part]
+
+
+def _blocks(size: int, whole: bool) -> list[slice]:
+    if whole or size <= BLOCK:
+        return [slice(0, size)] if size else []
+    return [slice(i, min(i + BLOCK, size)) for i in range(0, size, BLOCK)]
+
+
+# --- all parameters of a group ---
+
+
+class Plan:
+    """How the parameters of one group that have gradients are stepped, until something changes."""
+
+    def __init__(
+        self,
+        live: list[Tensor],
+        states: Any,
+        names: Sequence[str],
+        kept: Sequence[str],
+        whole: bool,
+    ) -> None:
+        self.live, self.states, self.kept = live, states, kept
+        self.members = [Member(p, states[p], names) for p in live]
+        together: dict[Any, list[Member]] = {}
+        self.units: list[Alone | Together] = []
+        for member in self.members:
+            if whole or not 0 < math.prod(member.shape) <= SMALL:
+                self.units.append(Alone(member, whole))
+            else:
+                together.setdefault(_pace(member), []).append(member)
+        for members in together.values():
+            self.units.append(Alone(members[0], False) if len(members) == 1 else Together(members))
+
+    def fits(self, live: list[Tensor], kept: Sequence[str]) -> bool:
+        """Whether the plan still holds for the parameters `live` and the state to be `kept`."""
+        if len(live) != len(self.live) or not all(map(is_, live, self.live)) or kept != self.kept:
+            return False
+        states = self.states
+        if not all([member.unchanged(states) for member in self.members]):
+            return False
+        return all(
+            len(unit.members) == 1 or len({m.state.get("step") for m in unit.members}) == 1
+            for unit in self.units
+        )
+
+
+def _pace(member: Member) -> Any:
+    """Parameters can step together that agree in this."""
+    missing = tuple(x is None for x in member.arrays)
+    return member.dtype, member.device, missing, _numbers(member.state)
+
+
+def _numbers(state: State) -> tuple[Any, ...]:
+    """The plain numbers of a state, such as the step count."""
+    return tuple(x for x in state.values() if isinstance(x, (int, float)))
