@@ -33,16 +33,44 @@ from gradengine.nn.activation_gates import Softplus as Softplus
 from gradengine.nn.activation_gates import Softsign as Softsign
 from gradengine.nn.activation_gates import Tanh as Tanh
 from gradengine.nn.activation_gates import Tanhshrink as Tanhshrink
+from gradengine.nn.adaptive import AdaptiveLogSoftmaxWithLoss as AdaptiveLogSoftmaxWithLoss
 from gradengine.nn.attention import MultiheadAttention as MultiheadAttention
 from gradengine.nn.cache import KVCache as KVCache
 from gradengine.nn.containers import ModuleDict as ModuleDict
 from gradengine.nn.containers import ModuleList as ModuleList
 from gradengine.nn.containers import Sequential as Sequential
+from gradengine.nn.convolution import Conv1d as Conv1d
+from gradengine.nn.convolution import Conv2d as Conv2d
+from gradengine.nn.convolution import Conv3d as Conv3d
+from gradengine.nn.convolution import ConvTranspose1d as ConvTranspose1d
+from gradengine.nn.convolution import ConvTranspose2d as ConvTranspose2d
+from gradengine.nn.convolution import ConvTranspose3d as ConvTranspose3d
+from gradengine.nn.distance import CosineSimilarity as CosineSimilarity
+from gradengine.nn.distance import PairwiseDistance as PairwiseDistance
 from gradengine.nn.embedding import Embedding as Embedding
 from gradengine.nn.embedding import EmbeddingBag as EmbeddingBag
+from gradengine.nn.folding import ChannelShuffle as ChannelShuffle
+from gradengine.nn.folding import Fold as Fold
+from gradengine.nn.folding import PixelShuffle as PixelShuffle
+from gradengine.nn.folding import PixelUnshuffle as PixelUnshuffle
+from gradengine.nn.folding import Unfold as Unfold
 from gradengine.nn.linear import Bilinear as Bilinear
 from gradengine.nn.linear import Identity as Identity
 from gradengine.nn.linear import Linear as Linear
+from gradengine.nn.loss import BCELoss as BCELoss
+from gradengine.nn.loss import BCEWithLogitsLoss as BCEWithLogitsLoss
+from gradengine.nn.loss import CrossEntropyLoss as CrossEntropyLoss
+from gradengine.nn.loss import CTCLoss as CTCLoss
+from gradengine.nn.loss import GaussianNLLLoss as GaussianNLLLoss
+from gradengine.nn.loss import HuberLoss as HuberLoss
+from gradengine.nn.loss import KLDivLoss as KLDivLoss
+from gradengine.nn.loss import L1Loss as L1Loss
+from gradengine.nn.loss import MSELoss as MSELoss
+from gradengine.nn.loss import MultiLabelSoftMarginLoss as MultiLabelSoftMarginLoss
+from gradengine.nn.loss import NLLLoss as NLLLoss
+from gradengine.nn.loss import PoissonNLLLoss as PoissonNLLLoss
+from gradengine.nn.loss import SmoothL1Loss as SmoothL1Loss
+from gradengine.nn.loss import SoftMarginLoss as SoftMarginLoss
 from gradengine.nn.module import Module as Module
 from gradengine.nn.normalisation import BatchNorm1d as BatchNorm1d
 from gradengine.nn.normalisation import BatchNorm2d as BatchNorm2d
@@ -54,10 +82,53 @@ from gradengine.nn.normalisation import InstanceNorm3d as InstanceNorm3d
 from gradengine.nn.normalisation import LayerNorm as LayerNorm
 from gradengine.nn.normalisation import LocalResponseNorm as LocalResponseNorm
 from gradengine.nn.normalisation import RMSNorm as RMSNorm
+from gradengine.nn.padding import CircularPad1d as CircularPad1d
+from gradengine.nn.padding import CircularPad2d as CircularPad2d
+from gradengine.nn.padding import CircularPad3d as CircularPad3d
+from gradengine.nn.padding import ConstantPad1d as ConstantPad1d
+from gradengine.nn.padding import ConstantPad2d as ConstantPad2d
+from gradengine.nn.padding import ConstantPad3d as ConstantPad3d
+from gradengine.nn.padding import ReflectionPad1d as ReflectionPad1d
+from gradengine.nn.padding import ReflectionPad2d as ReflectionPad2d
+from gradengine.nn.padding import ReflectionPad3d as ReflectionPad3d
+from gradengine.nn.padding import ReplicationPad1d as ReplicationPad1d
+from gradengine.nn.padding import ReplicationPad2d as ReplicationPad2d
+from gradengine.nn.padding import ReplicationPad3d as ReplicationPad3d
+from gradengine.nn.padding import ZeroPad1d as ZeroPad1d
+from gradengine.nn.padding import ZeroPad2d as ZeroPad2d
+from gradengine.nn.padding import ZeroPad3d as ZeroPad3d
 from gradengine.nn.parameter import Buffer as Buffer
 from gradengine.nn.parameter import Parameter as Parameter
 from gradengine.nn.parameter_containers import ParameterDict as ParameterDict
 from gradengine.nn.parameter_containers import ParameterList as ParameterList
+from gradengine.nn.pooling import AdaptiveAvgPool1d as AdaptiveAvgPool1d
+from gradengine.nn.pooling import AdaptiveAvgPool2d as AdaptiveAvgPool2d
+from gradengine.nn.pooling import AdaptiveAvgPool3d as AdaptiveAvgPool3d
+from gradengine.nn.pooling import AdaptiveMaxPool1d as AdaptiveMaxPool1d
+from gradengine.nn.pooling import AdaptiveMaxPool2d as AdaptiveMaxPool2d
+from gradengine.nn.pooling import AdaptiveMaxPool3d as AdaptiveMaxPool3d
+from gradengine.nn.pooling import AvgPool1d as AvgPool1d
+from gradengine.nn.pooling import AvgPool2d as AvgPool2d
+from gradengine.nn.pooling import AvgPool3d as AvgPool3d
+from gradengine.nn.pooling import LPPool1d as LPPool1d
+from gradengine.nn.pooling import LPPool2d as LPPool2d
+from gradengine.nn.pooling import LPPool3d as LPPool3d
+from gradengine.nn.pooling import MaxPool1d as MaxPool1d
+from gradengine.nn.pooling import MaxPool2d as MaxPool2d
+from gradengine.nn.pooling import MaxPool3d as MaxPool3d
+from gradengine.nn.pooling import MaxUnpool1d as MaxUnpool1d
+from gradengine.nn.pooling import MaxUnpool2d as MaxUnpool2d
+from gradengine.nn.pooling import MaxUnpool3d as MaxUnpool3d
+from gradengine.nn.ranking import CosineEmbeddingLoss as CosineEmbeddingLoss
+from gradengine.nn.ranking import HingeEmbeddingLoss as HingeEmbeddingLoss
+from gradengine.nn.ranking import MarginRankingLoss as MarginRankingLoss
+from gradengine.nn.ranking import MultiLabelMarginLoss as MultiLabelMarginLoss
+from gradengine.nn.ranking import MultiMarginLoss as MultiMarginLoss
+from gradengine.nn.ranking import TripletMarginLoss as TripletMarginLoss
+from gradengine.nn.ranking import TripletMarginWithDistanceLoss as TripletMarginWithDistanceLoss
+from gradengine.nn.resampling import Upsample as Upsample
+from gradengine.nn.resampling import UpsamplingBilinear2d as UpsamplingBilinear2d
+from gradengine.nn.resampling import UpsamplingNearest2d as UpsamplingNearest2d
 from gradengine.nn.rotary import RotaryEmbedding as RotaryEmbedding
 from gradengine.nn.shaping import Flatten as Flatten
 from gradengine.nn.shaping import Unflatten as Unflatten
@@ -118,3 +189,82 @@ __all__ += ["Embedding", "EmbeddingBag"]  # embedding
 __all__ += ["Bilinear", "Identity", "Linear"]  # linear
 __all__ += ["ParameterDict", "ParameterList"]  # parameter_containers
 __all__ += ["Flatten", "Unflatten"]  # shaping
+__all__ += [
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
+]  # convolution
+__all__ += ["ChannelShuffle", "Fold", "PixelShuffle", "PixelUnshuffle", "Unfold"]  # folding
+__all__ += [
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
+]  # padding
+__all__ += [
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
+    "AvgPool1d",
+    "AvgPool2d",
+    "AvgPool3d",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
+    "MaxPool1d",
+    "MaxPool2d",
+    "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
+]  # pooling
+__all__ += ["Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"]  # resampling
+__all__ += [
+    "AdaptiveLogSoftmaxWithLoss",
+]  # adaptive
+__all__ += [
+    "CosineSimilarity",
+    "PairwiseDistance",
+]  # distance
+__all__ += [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "CTCLoss",
+    "CrossEntropyLoss",
+    "GaussianNLLLoss",
+    "HuberLoss",
+    "KLDivLoss",
+    "L1Loss",
+    "MSELoss",
+    "MultiLabelSoftMarginLoss",
+    "NLLLoss",
+    "PoissonNLLLoss",
+    "SmoothL1Loss",
+    "SoftMarginLoss",
+]  # loss
+__all__ += [
+    "CosineEmbeddingLoss",
+    "HingeEmbeddingLoss",
+    "MarginRankingLoss",
+    "MultiLabelMarginLoss",
+    "MultiMarginLoss",
+    "TripletMarginLoss",
+    "TripletMarginWithDistanceLoss",
+]  # ranking

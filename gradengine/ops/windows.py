@@ -23,7 +23,7 @@ from ..tape import Like
 
 Sizes: TypeAlias = tuple[int, ...]
 Padding: TypeAlias = tuple[tuple[int, int], ...]
-"""For each axis how many places are added before and after."""
+"""For each axis how many places are added before and after; after, fewer than none may be."""
 Slices: TypeAlias = tuple[slice, ...]
 
 
@@ -112,16 +112,17 @@ def _reach(n: int, count: int, stride: int, before: int, first: int) -> tuple[sl
     return slice(begin, stop, stride), slice(low - first, low - first + length)
 
 
-def padded(xp: Any, x: Any, padding: Padding, fill: float = 0.0) -> Any:
-    """x with a border of `fill` around its last axes; x itself where there is none."""
-    if not any(before or after for before, after in padding):
+def padded(xp: Any, x: Any, padding: Padding) -> Any:
+    """x with a border of zeros around its last axes; x itself where there is none.
+
+    A negative padding after the axis cuts nothing off: there are only fewer windows.
+    """
+    if all(before == 0 >= after for before, after in padding):
         return x
     lead = x.ndim - len(padding)
     size = x.shape[lead:]
-    grown = tuple(n + sum(p) for n, p in zip(size, padding, strict=True))
+    grown = tuple(n + p[0] + max(p[1], 0) for n, p in zip(size, padding, strict=True))
     y = xp.zeros((*x.shape[:lead], *grown), x.dtype)
-    if fill:
-        y.fill(fill)
     inner = tuple(slice(p[0], p[0] + n) for n, p in zip(size, padding, strict=True))
     y[(..., *inner)] = x
     return y
