@@ -13,8 +13,9 @@ from collections.abc import Callable
 from functools import partial as bind
 from typing import Any, cast
 
-from .device import SCALARS, as_array, is_scalar_class, namespace_of
+from .device import SCALARS, as_array, is_host, is_scalar_class, namespace_of
 from .errors import DTypeError, explain, hinted
+from .formulas import SPECIAL, device_handler
 from .row import VALUE, Op, refuse_complex
 from .tape import Traced, constant, grad_enabled, record
 
@@ -36,11 +37,10 @@ class Raw(dict[type, Callable[..., Any]]):
             handler = _wide(op, xp, op.arity == 1 and not issubclass(cls, SCALARS))
         else:
             handler = bind(op.forward, xp)
+        if not is_host(xp):
+            handler = device_handler(op, cls, handler)
         self[cls] = handler
         return handler
-
-
-SPECIAL = "eEFDG"  # dtype characters of the 16-bit floats and the complex numbers
 
 
 def _wide(op: Op, xp: Any, one_array: bool) -> Callable[..., Any]:

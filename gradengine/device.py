@@ -30,6 +30,14 @@ SCALARS = (bool, int, float, complex)
 
 # --- the module of an array ---
 
+HOST: Namespace = np
+"""The module of arrays in host memory."""
+
+gpu: dict[type, Any] = {}
+"""Classes of device arrays -> what launches our kernels on them (cuda/dispatch.py enters itself
+when an op first meets the class); empty as long as no GPU is used, so looking here costs nothing.
+"""
+
 _NAMESPACES: dict[type, Namespace] = {np.ndarray: np}
 
 

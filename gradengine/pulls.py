@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .device import may_hold_nan
+from .device import gpu, may_hold_nan
 from .row import Op, fit_saved
 from .tape import Node, fit
 
@@ -24,7 +24,7 @@ def pull_unary(op: Op) -> Pull:
     chain, general = _chain(op, 0), op.pull_general
 
     def pull(node: Node, g: Any, graph: bool) -> Any:
-        if graph or node.meta is not None or g.dtype.itemsize == 2:
+        if graph or node.meta is not None or g.itemsize == 2 or (gpu and g.__class__ in gpu):
             return general(node, g, graph)
         c = chain(g, node.saved)
         return ((node.inputs[0], c if c.dtype is g.dtype else c.astype(g.dtype)),)
@@ -37,7 +37,7 @@ def pull_binary(op: Op) -> Pull:
     left, right, general = _chain(op, 0), _chain(op, 1), op.pull_general
 
     def pull(node: Node, g: Any, graph: bool) -> Any:
-        if graph or node.meta is not None or g.dtype.itemsize == 2:
+        if graph or node.meta is not None or g.itemsize == 2 or (gpu and g.__class__ in gpu):
             return general(node, g, graph)
         a, b = node.inputs
         saved = node.saved
@@ -53,7 +53,7 @@ def pull_one(op: Op) -> Pull:
     adjoints, general = op.adjoints, op.pull_general
 
     def pull(node: Node, g: Any, graph: bool) -> Any:
-        if graph:
+        if graph or (gpu and g.__class__ in gpu):
             return general(node, g, graph)
         y, x = node.saved
         meta: Any = node.meta

@@ -4,7 +4,7 @@ Letters: `x`, `a`, `b` inputs, `y` output, `g` cotangent, `t` tangent, `d` local
 What a rule calls its arguments says what the tape must save: `x` its values, `x_like` only shape
 and dtype, `_x` nothing.
 
-Floor 2: stands on tape.py, views.py and device.py.
+Floor 2: stands on tape.py, views.py, formulas.py and device.py.
 """
 
 from __future__ import annotations
@@ -14,8 +14,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from . import guard, views
-from .device import SCALARS, as_array, bare, common_namespace, is_array, namespace_of
+from .device import (
+    HOST,
+    SCALARS,
+    as_array,
+    bare,
+    common_namespace,
+    gpu,
+    is_array,
+)
 from .errors import DTypeError, GraphError, explain, hinted
+from .formulas import Direct, half_of, refuse_complex_inputs, widen
 from .samples import Case
 from .tape import Like, Node, Traced, constant, fit, grad_enabled, record
 
@@ -36,6 +45,7 @@ class Op:
         "codes",
         "defaults",
         "differentiable",
+        "direct",
         "doc",
         "domain",
         "forward",
@@ -69,6 +79,7 @@ class Op:
         self.defaults: dict[str, Any] = fields.get("defaults", {})
         self.doc: str = fields.get("doc", "")
         self.codes: dict[tuple[bool, ...], tuple[int, ...]] = {}
+        self.direct = Direct(self)
         self.raw: Any = None
         self.pull: Callable[[Node, Any, bool], Any] = self.pull_general
         self.table: Any = None
@@ -84,9 +95,9 @@ class Op:
         if isinstance(self.forward, str):
             return getattr(xp, self.forward)(*arrays, **params)
         if self.wide and self.raw is not None:
-            _refuse_complex_inputs(self.name, arrays)
-        if self.wide and (half := _half_of(arrays)) is not None:
-            y = self.forward(xp, *(_widen(x) for x in arrays), **params)
+            refuse_complex_inputs(self.name, arrays)
+        if self.wide and (half := half_of(arrays)) is not None:
+            y = self.forward(xp, *(widen(x) for x in arrays), **params)
             return y.astype(half) if y.dtype.kind == "f" else y
         return self.forward(xp, *arrays, **params)
 
@@ -116,7 +127,7 @@ class Op:
             raws = [as_array(x) for x in raws]
         xp = common_namespace(raws, self.name)
         try:
-            y = self.compute(xp, raws, params)
+            y = self.compute(xp, raws, params) if xp is HOST else self._on_device(raws, params)
         except Exception as error:
             raise explain(self.name, error, raws, params) from error
         if plain is None:
@@ -125,12 +136,15 @@ class Op:
             _expose_operands(arrays)
         return self._wrap(plain, y, raws, nodes, params, arrays, live)
 
+    def _on_device(self, raws: Sequence[Any], params: dict[str, Any]) -> Any:
+        cls = next(x.__class__ for x in raws if is_array(x))
+        return self.direct[cls](*raws, **params)
+
     def run_one(self, x: Any, params: dict[str, Any]) -> Any:
         """`run` for one plain Tensor, written out: reductions, shapes and indexing pass here."""
         a = x.array
-        xp = namespace_of(a.__class__)
         try:
-            y = self.compute(xp, (a,), params) if self.wide else self.forward(xp, a, **params)
+            y = self.direct[a.__class__](a, **params)
         except Exception as error:
             raise explain(self.name, error, (a,), params) from error
         if y.__class__ is not a.__class__:
@@ -157,9 +171,8 @@ class Op:
         cls = a.__class__
         if b.__class__ is not cls:
             return self.run((x, z), params)
-        xp = namespace_of(cls)
         try:
-            y = self.compute(xp, (a, b), params) if self.wide else self.forward(xp, a, b, **params)
+            y = self.direct[cls](a, b, **params)
         except Exception as error:
             raise explain(self.name, error, (a, b), params) from error
         if y.__class__ is not cls:
@@ -247,10 +260,20 @@ class Op:
     def pull_general(self, node: Node, g: Any, graph: bool) -> Any:
         """Cotangents of a recorded step's inputs, each with the node it goes to."""
         inputs, saved, meta, params = node.inputs, node.saved, node.meta, node.params
+        found: Any = None
+        if gpu and not graph and g.__class__ in gpu:
+            launcher = gpu[g.__class__]
+            there = launcher.elsewhere(g)
+            if there is not None:
+                with there:
+                    return [*self.pull_general(node, g, graph)]
+            found = launcher.pull(self, node, g)
         if graph:
             saved = _retrace(saved, node, g.plain)
         rules = self.partials
-        if rules is None or params or g.dtype.itemsize == 2:
+        if found is not None:
+            pass
+        elif rules is None or params or g.dtype.itemsize == 2:
             found = self.cotangents(
                 g, saved[0], saved[1:], params or {}, [n is not None for n in inputs]
             )
@@ -275,7 +298,7 @@ class Op:
         """The vjp: for each needed input its cotangent, before broadcasting is summed away."""
         if self.partials is not None:
             if g.dtype.itemsize == 2:  # local derivatives of 16-bit floats in float32
-                half, g, y, xs = g.dtype, _widen(g), _widen(y), [_widen(x) for x in xs]
+                half, g, y, xs = g.dtype, widen(g), widen(y), [widen(x) for x in xs]
                 found = self._chained(g, y, xs, params, needed)
                 return [c if c is None else c.astype(half) for c in found]
             return self._chained(g, y, xs, params, needed)
@@ -340,7 +363,7 @@ class Op:
         partials = self.partials or ()
         dtype = y.dtype
         if dtype.itemsize == 2:
-            t, y, xs = _widen(t), _widen(y), [_widen(x) for x in xs]
+            t, y, xs = widen(t), widen(y), [widen(x) for x in xs]
         part = self.chain(t, _local(partials[i], y, xs, params))
         if part.shape != y.shape:
             part = part + _zeros(y)
@@ -387,36 +410,6 @@ def _retrace(saved: Sequence[Any], node: Node, plain: type[Any]) -> list[Any]:
             x.node = origin
         wrapped.append(x)
     return wrapped
-
-
-def _refuse_complex_inputs(name: str, arrays: Sequence[Any]) -> None:
-    """Formulas are of real functions; of complex numbers they would compute something, silently."""
-    for x in arrays:
-        if is_array(x) and x.dtype.kind == "c":
-            raise DTypeError(
-                hinted(
-                    f"{name}: defined for real numbers, this array is {x.dtype}",
-                    "take ge.real(x) and ge.imag(x) apart",
-                )
-            )
-
-
-def _half_of(arrays: Sequence[Any]) -> Any:
-    """The 16-bit float dtype of `arrays` if all their floats are of one, else None."""
-    found = None
-    for x in arrays:
-        if is_array(x) and x.dtype.kind in "fV":
-            if x.dtype.itemsize != 2 or (found is not None and x.dtype != found):
-                return None
-            found = x.dtype
-    return found
-
-
-def _widen(x: Any) -> Any:
-    dtype = getattr(x, "dtype", None)
-    if dtype is not None and dtype.itemsize == 2 and dtype.kind in "fV":
-        return x.astype("float32")
-    return x
 
 
 def _expose_operands(arrays: Sequence[Any]) -> None:

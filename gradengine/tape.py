@@ -20,7 +20,7 @@ from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple, cast
 
 from . import guard
-from .device import Array, as_array, quiet
+from .device import Array, as_array, gpu, quiet
 from .errors import DTypeError, GraphError, hinted
 from .graph import FREED, leading_to
 from .graph import reachable as reachable
@@ -185,6 +185,10 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     """Sum `g` over the axes along which an array of `shape` was broadcast to g's shape."""
     if g.shape == shape:
         return g
+    if g.__class__ in gpu:
+        found = gpu[g.__class__].sum_to(g, shape)
+        if found is not None:
+            return found
     extra = g.ndim - len(shape)
     grown = (i + extra for i, n in enumerate(shape) if n == 1 != g.shape[i + extra])
     axes = (*range(extra), *grown)
@@ -197,7 +201,10 @@ def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """The cotangent for an input of `shape`, `dtype`, from one for its broadcast, promoted form."""
     if g.shape != shape:
         g = sum_to(g, shape)
-    return g if g.dtype == dtype else g.astype(dtype)
+    if g.dtype == dtype:
+        return g
+    found = gpu[g.__class__].cast(g, dtype) if g.__class__ in gpu else None
+    return g.astype(dtype) if found is None else found
 
 
 # --- the pass back ---
@@ -274,6 +281,8 @@ def _walk(
             if entry is None:
                 pending[parent.tick] = [parent, c, False]
                 heappush(heap, -parent.tick)
+            elif c.__class__ in gpu:
+                entry[1] = gpu[c.__class__].add(entry[1], c)
             elif entry[2]:
                 entry[1] += c
             else:

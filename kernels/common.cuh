@@ -103,9 +103,11 @@ template <class T, int N> GE_D void write(T* p, u32 vector, const vec<T, N>& val
 }
 
 // --- products with a cotangent ------------------------------------------------------------------
-// Where the cotangent is exactly zero a singular local derivative contributes zero, so that a
-// masked branch gives no NaN: 0 * inf is not what the chain rule means there.
-template <class A> GE_HD A chain(A g, A partial) { return g == A(0) ? A(0) : g * partial; }
+// Zero wins: where the cotangent is exactly zero a singular local derivative contributes zero, so
+// that a masked branch gives no NaN, and a derivative of zero lets no infinite cotangent through.
+template <class A> GE_HD A chain(A g, A partial) {
+  return g == A(0) || partial == A(0) ? A(0) : g * partial;
+}
 
 // --- division by a number fixed for the launch --------------------------------------------------
 // n / d for n < 2^31 by a multiplication and a shift (Granlund and Montgomery 1994, figure 4.1);

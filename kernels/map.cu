@@ -7,6 +7,7 @@
 #include "arithmetic.cuh"
 #include "elementary.cuh"
 #include "layout.cuh"
+#include "outputs.cuh"
 using namespace ge;
 
 // --- one operand --------------------------------------------------------------------------------
@@ -78,22 +79,25 @@ __global__ void __launch_bounds__(256)
 
 // --- two operands -------------------------------------------------------------------------------
 // Both operands lie over a matrix of rows x cols; an operand that broadcasts along the columns has
-// step 0 there, one that broadcasts along the rows has pitch 0. So one kernel serves equal shapes
-// (one long row), a scalar, a row (bias) and a column. Blocks are (x, y) = (vectors of a row,
-// rows).
+// step 0 there, one that broadcasts along the rows has pitch 0, a number of the host has no data at
+// all. So one kernel serves equal shapes (one long row), a scalar, a row (bias) and a column. Blocks
+// are (x, y) = (vectors of a row, rows).
 template <class T> struct Broadcast {
   const T* data;
   i64 pitch;
   i64 step;
+  T value;
   template <int N> GE_D vec<T, N> vector(i64 row, i64 v) const {
     if (step) return read(reinterpret_cast<const vec<T, N>*>(data + row * pitch) + v);
     vec<T, N> splat;
-    const T value = data[row * pitch];
+    const T one = data ? data[row * pitch] : value;
 #pragma unroll
-    for (int k = 0; k < N; ++k) splat.v[k] = value;
+    for (int k = 0; k < N; ++k) splat.v[k] = one;
     return splat;
   }
-  GE_D T element(i64 row, i64 column) const { return data[row * pitch + column * step]; }
+  GE_D T element(i64 row, i64 column) const {
+    return data ? data[row * pitch + column * step] : value;
+  }
 };
 
 template <template <class> class Op, class T>

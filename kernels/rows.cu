@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(512, 1)
   }
 }
 
-// dx = y (g - sum g y), or with LOG g - exp(y) sum g
+// dx = y (g - sum g y), or with LOG g - exp(y) sum g; a row of NaN whose g is all zero gives zeros
 template <bool LOG, bool CACHED, int N, class T>
 __global__ void __launch_bounds__(512, 1)
     softmax_vjp(const T* __restrict__ y, const T* __restrict__ g, T* __restrict__ dx, i64 rows,
@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(512, 1)
     for (u32 v = threadIdx.x; v < vectors; v += blockDim.x) {
       const V b = up.first(v), a = value.first(v);
 #pragma unroll
-      for (int k = 0; k < N; ++k) sum += LOG ? load(b.v[k]) : load(b.v[k]) * load(a.v[k]);
+      for (int k = 0; k < N; ++k) sum += LOG ? load(b.v[k]) : chain(load(b.v[k]), load(a.v[k]));
     }
     sum = row_sum(sum, slots);
     for (u32 v = threadIdx.x; v < vectors; v += blockDim.x) {
@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(512, 1)
 #pragma unroll
       for (int k = 0; k < N; ++k) {
         const A p = load(a.v[k]), q = load(b.v[k]);
-        a.v[k] = store<T>(LOG ? q - M::exp(p) * sum : p * (q - sum));
+        a.v[k] = store<T>(LOG ? q - chain(sum, M::exp(p)) : chain(q - sum, p));
       }
       write<T, N>(dx + r * cols, v, a);
     }
@@ -131,13 +131,17 @@ __global__ void __launch_bounds__(512, 1)
 
 // --- softmax cross-entropy ----------------------------------------------------------------------
 // loss = log sum exp(x) - x[target] and dx = scale (softmax(x) - onehot(target)) in one read and
-// one write; a row whose target is ignore_index gives zeros, one whose target is out of range a NaN
-// loss. dx may be x itself: a thread writes what it has read.
+// one write; either may be null. A row whose target is ignore_index gives zeros, one whose target is
+// out of range a NaN loss. dx may be x itself: a thread writes what it has read. The cotangent of
+// the loss, factor[r * step], and the number of rows that count, counts[0], stay on the device:
+// where they are given scale is multiplied by the one and divided by the other.
 template <bool CACHED, int N, class T>
 __global__ void __launch_bounds__(512, 1)
     softmax_cross_entropy(const T* x, const i64* __restrict__ target,
                           accumulate<T>* __restrict__ loss, T* dx, i64 rows, u32 cols,
-                          accumulate<T> scale, i64 ignore_index) {
+                          accumulate<T> scale, i64 ignore_index,
+                          const accumulate<T>* __restrict__ factor, i64 step,
+                          const i64* __restrict__ counts) {
   using M = math<T>;
   using A = scalar<M>;
   __shared__ SoftmaxPair<A> slots[32];
@@ -146,27 +150,73 @@ __global__ void __launch_bounds__(512, 1)
   const u32 vectors = cols / N;
   for (i64 r = first_row(); r < rows; r += row_stride()) {
     const i64 label = target[r];
-    const bool counts = label != ignore_index;
+    const bool valid = label != ignore_index;
     // read before any thread of the row may overwrite it: the barriers of the reduction lie
     // between, and in a row of one warp, which has none, this one (a shuffle orders no memory)
     A chosen = A(0);
-    if (counts && threadIdx.x == 0)
+    if (loss && valid && threadIdx.x == 0)
       chosen = label >= 0 && label < cols ? load(x[r * cols + label]) : not_a_number<A>();
     __syncwarp();
     const Row<T, N, CACHED, true> row{x + r * cols, kept_row(dynamic, vectors)};
     const SoftmaxPair<A> pair = softmax_pair<M>(row, vectors, slots);
-    const A factor = M::divide(scale, pair.s);
-    if (threadIdx.x == 0) loss[r] = counts ? (pair.m - chosen) + M::log(pair.s) : A(0);
+    if (loss && threadIdx.x == 0) loss[r] = valid ? (pair.m - chosen) + M::log(pair.s) : A(0);
+    if (!dx) continue;
+    A weight = scale;
+    if (factor) weight *= factor[r * step];
+    if (counts) weight /= A(counts[0]);
+    const A share = M::divide(weight, pair.s);
     for (u32 v = threadIdx.x; v < vectors; v += blockDim.x) {
       V a = row.again(v);
 #pragma unroll
       for (int k = 0; k < N; ++k) {
-        const A p = M::exp(load(a.v[k]) - pair.m) * factor;
-        a.v[k] = store<T>(!counts ? A(0) : i64(v) * N + k == label ? p - scale : p);
+        const A p = M::exp(load(a.v[k]) - pair.m) * share;
+        a.v[k] = store<T>(!valid ? A(0) : i64(v) * N + k == label ? p - weight : p);
       }
       write<T, N>(dx + r * cols, v, a);
     }
   }
+}
+
+// counts = {rows that count, the first row whose target is out of range, or rows}; one block.
+template <class I>
+__global__ void __launch_bounds__(512)
+    count_targets(const I* __restrict__ target, i64* __restrict__ counts, i64 rows, i64 classes,
+                  i64 ignore_index) {
+  __shared__ i64 slots[32];
+  i64 valid = 0, wrong = 0;  // the latter is rows - the first wrong row, so that a maximum finds it
+  for (i64 r = threadIdx.x; r < rows; r += blockDim.x) {
+    const i64 label = i64(target[r]);
+    if (label == ignore_index) continue;
+    valid += 1;
+    if ((label < 0 || label >= classes) && wrong == 0) wrong = rows - r;
+  }
+  valid = row_sum(valid, slots);
+  __syncthreads();
+#pragma unroll
+  for (int o = 16; o; o >>= 1) {
+    const i64 other = __shfl_xor_sync(ALL_LANES, wrong, o);
+    wrong = other > wrong ? other : wrong;
+  }
+  if ((threadIdx.x & 31) == 0) slots[threadIdx.x >> 5] = wrong;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    for (u32 w = 0; w < blockDim.x / 32; ++w) wrong = slots[w] > wrong ? slots[w] : wrong;
+    counts[0] = valid;
+    counts[1] = rows - wrong;
+  }
+}
+
+// y = sum of the rows' losses, divided by counts[0] if counts is given; one block.
+template <class T>
+__global__ void __launch_bounds__(512)
+    total_loss(const accumulate<T>* __restrict__ loss, const i64* __restrict__ counts,
+               T* __restrict__ y, i64 rows) {
+  using A = accumulate<T>;
+  __shared__ A slots[32];
+  A total = A(0);
+  for (i64 r = threadIdx.x; r < rows; r += blockDim.x) total += loss[r];
+  total = row_sum(total, slots);
+  if (threadIdx.x == 0) y[0] = store<T>(counts ? total / A(counts[0]) : total);
 }
 
 // --- layer norm and RMS norm --------------------------------------------------------------------

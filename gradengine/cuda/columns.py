@@ -3,7 +3,7 @@
 Every sum is kept in float32 (float64 for float64), added in an order fixed by the shape and rounded
 once at the end: the same bits every time, no atomics.
 
-Floor 1: stands on shapes.py, launch.py and kernels.py.
+Floor 1: stands on shapes.py, launch.py, moves.py and kernels.py.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ..errors import ShapeError, hinted
 from . import shapes
 from .kernels import backend, launch
 from .launch import check_bias, fits_bias, forward2, vjp
+from .moves import contiguous
 from .shapes import Array
 
 __all__ = ["bias_vjp", "column_sums", "row_sums", "square_sums", "sum_to"]
@@ -77,8 +78,11 @@ def _row_pieces(rows: int, cols: int, n: int) -> tuple[shapes.Grid, int, int]:
 # --- along any axes ------------------------------------------------------------------------------
 
 
-def sum_to(g: Array, shape: Sequence[int]) -> Array:
-    """`g` summed to `shape`, from which it was broadcast: the adjoint of broadcasting."""
+def sum_to(g: Array, shape: Sequence[int], dtype: Any = None) -> Array:
+    """`g` summed to `shape`, from which it was broadcast: the adjoint of broadcasting.
+
+    In `dtype`, g's own unless given.
+    """
     shape = tuple(shape)
     if g.shape == shape:
         return g
@@ -93,11 +97,7 @@ def sum_to(g: Array, shape: Sequence[int]) -> Array:
     kept = (False,) * lead + tuple(
         small == big for small, big in zip(shape, g.shape[lead:], strict=True)
     )
-    return _sum_groups(_contiguous(g), _groups(g.shape, kept), g.dtype).reshape(shape)
-
-
-def _contiguous(x: Array) -> Array:
-    return x if x.flags.c_contiguous else x.copy()
+    return _sum_groups(contiguous(g), _groups(g.shape, kept), dtype or g.dtype).reshape(shape)
 
 
 def _groups(shape: Sequence[int], kept: Sequence[bool]) -> list[tuple[int, bool]]:

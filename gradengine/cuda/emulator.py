@@ -245,6 +245,9 @@ class EmulatorBackend:
     def pointer(self, array: Any) -> int:
         return array.ctypes.data
 
+    def contiguous(self, array: Any) -> bool:
+        return array.flags.c_contiguous
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         if self.guard:
             return guarded(shape, dtype)

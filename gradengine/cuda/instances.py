@@ -46,6 +46,7 @@ def groups() -> dict[tuple[str, str], list[str]]:
     words = ("unsigned char", "unsigned short", "unsigned int", "u64")
     result["copy", "words"] = [f"{k}<{w}>" for k in ("copy_strided", "transpose") for w in words]
     result["random", "state"] = ["advance_offset"]
+    result["rows", "targets"] = [f"count_targets<{index}>" for index in INDICES]
     return result
 
 
@@ -57,6 +58,8 @@ def activations() -> list[str]:
 
 def _maps(kind: str, *, strided: bool) -> Iterator[str]:
     suffix = "_strided" if strided else ""
+    for functor in source.outputs().values():
+        yield f"{'map' if functor.arity == 1 else 'map2'}_vjp{suffix}<{functor.name},{kind}>"
     for functor in source.functors().values():
         stem = "map" if functor.arity == 1 else "map2"
         for way in ("forward", "vjp"):
@@ -79,6 +82,7 @@ def _rows(dtype: Any, kind: str) -> Iterator[str]:
         for target in (kind, wide):
             yield f"row_sums<false,{n},{kind},{target}>"
         yield f"row_sums<true,{n},{kind},{wide}>"
+    yield f"total_loss<{kind}>"
     for per, n in rows.norm_instances(dtype):
         for flag in FLAGS:
             yield f"norm_vjp<{flag},{per},{n},{kind}>"

@@ -16,8 +16,10 @@ import importlib
 import json
 import os
 import re
+import struct
 import sys
 import tempfile
+import threading
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -35,7 +37,9 @@ __all__ = [
     "backend",
     "cache_folder",
     "compiled",
+    "fire",
     "launch",
+    "launched",
     "pack",
     "using",
     "warmup",
@@ -206,6 +210,7 @@ class Backend(Protocol):
         stream: Any,
     ) -> None: ...
     def pointer(self, array: Any) -> int: ...
+    def contiguous(self, array: Any) -> bool: ...
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
     def multiprocessors(self) -> int: ...
@@ -223,19 +228,26 @@ class CupyBackend:
         self._cupy: Any = cupy
         # CuPy's own launch call, below RawKernel: it takes structures and costs less
         self._driver: Any = importlib.import_module("cupy_backends.cuda.api.driver")
-        self._functions: dict[tuple[int, str], tuple[Any, int]] = {}
+        self._launch: Any = self._driver.launchKernel
+        self._stream: Any = cupy.cuda.get_current_stream
+        self._ndarray: Any = cupy.ndarray
+        self._functions: dict[tuple[int, str], tuple[Any, int, int]] = {}
         self._facts: dict[int, tuple[int, int]] = {}
+        runtime: Any = cupy.cuda.runtime
+        # one device is always the current one: asking would cost more than half a launch
+        one = runtime.getDeviceCount() == 1
+        self._device: Any = (lambda: 0) if one else runtime.getDevice
 
     def function(self, kernel: str, shared: int) -> Function:
-        key = (self._cupy.cuda.runtime.getDevice(), kernel)
+        key = (self._device(), kernel)
         found = self._functions.get(key)
         if found is None:
-            found = self._functions[key] = (self._load(kernel), 48 * 1024)
-        raw, allowed = found
-        if shared > allowed:
-            raw.max_dynamic_shared_size_bytes = shared
-            self._functions[key] = (raw, shared)
-        return raw.kernel.ptr
+            raw = self._load(kernel)
+            found = self._functions[key] = (raw, 48 * 1024, raw.kernel.ptr)
+        if shared > found[1]:
+            found[0].max_dynamic_shared_size_bytes = shared
+            self._functions[key] = (found[0], shared, found[2])
+        return found[2]
 
     def _load(self, kernel: str) -> Any:
         arch = f"sm_{self._cupy.cuda.Device().compute_capability}"
@@ -256,15 +268,17 @@ class CupyBackend:
         shared: int,
         stream: Any,
     ) -> None:
-        chosen = self._cupy.cuda.get_current_stream() if stream is None else stream
-        address = ctypes.addressof(packed)
-        self._driver.launchKernel(function, *grid, *block, shared, chosen.ptr, address, 0)
+        chosen = self._stream() if stream is None else stream
+        self._launch(function, *grid, *block, shared, chosen.ptr, ctypes.addressof(packed), 0)
 
     def pointer(self, array: Any) -> int:
         return array.data.ptr
 
+    def contiguous(self, array: Any) -> bool:
+        return array._c_contiguous
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        return self._cupy.empty(shape, dtype)
+        return self._ndarray(shape, dtype)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return self._cupy.zeros(shape, dtype)
@@ -277,7 +291,7 @@ class CupyBackend:
         return self._of_device()[1] - 4096
 
     def _of_device(self) -> tuple[int, int]:
-        device = self._cupy.cuda.runtime.getDevice()
+        device = self._device()
         if device not in self._facts:
             facts = self._cupy.cuda.Device(device).attributes
             self._facts[device] = (
@@ -327,7 +341,96 @@ def launch(
     """
     chosen = backend()
     packed, _alive = pack(args, chosen.pointer)
+    if _traces:
+        _note(name)
     chosen.start(chosen.function(name, shared), grid, block, packed, shared, stream)
+
+
+class _Block:
+    """Room for the arguments of one kind of launch, filled again every time; one for each thread.
+
+    A launch copies its arguments, so the room is free as soon as the call has returned.
+    """
+
+    def __init__(self, layout: tuple[str, ...]) -> None:
+        kind = struct.Struct("@" + "".join(layout))
+        self.buffer = ctypes.create_string_buffer(kind.size)
+        self.fill = kind.pack_into
+        ends = [struct.calcsize("@" + "".join(layout[: i + 1])) for i in range(len(layout))]
+        starts = [
+            end - struct.calcsize(f"@{group}") for end, group in zip(ends, layout, strict=True)
+        ]
+        base = ctypes.addressof(self.buffer)
+        self.pointers = (ctypes.c_void_p * len(layout))(*(base + start for start in starts))
+
+
+_blocks = threading.local()
+
+
+def fire(
+    name: str,
+    grid: tuple[int, int, int],
+    block: tuple[int, int, int],
+    layout: tuple[str, ...],
+    values: tuple[Any, ...],
+) -> None:
+    """`launch` where every microsecond counts: the arguments as numbers, and how they lie.
+
+    `layout` has one group of codes of the module struct for each parameter of the kernel: "P" for
+    an address, "q" for a 64-bit integer, "ff" for a structure of two floats, "x" for an empty one.
+    """
+    try:
+        room = _blocks.__dict__[layout]
+    except KeyError:
+        room = _blocks.__dict__[layout] = _Block(layout)
+    room.fill(room.buffer, 0, *values)
+    chosen = backend()
+    if _traces:
+        _note(name)
+    chosen.start(chosen.function(name, 0), grid, block, room.pointers, 0, None)
+
+
+# --- what ran ------------------------------------------------------------------------------------
+
+
+class Trace:
+    """`kernels`: what was launched, in order; `formulas`: ops that fell back to their formula."""
+
+    def __init__(self) -> None:
+        self.kernels: list[str] = []
+        self.formulas: list[str] = []
+
+    def names(self) -> list[str]:
+        """The kernels without their template arguments."""
+        return [name.partition("<")[0] for name in self.kernels]
+
+
+_traces: list[Trace] = []
+
+
+@contextmanager
+def launched() -> Generator[Trace]:
+    """What runs on the device inside the block: `with launched() as trace: ...; trace.kernels`.
+
+    Of all threads. Formulas are those of ops that have a kernel which did not fit the arguments.
+    """
+    trace = Trace()
+    _traces.append(trace)
+    try:
+        yield trace
+    finally:
+        _traces.remove(trace)
+
+
+def _note(name: str) -> None:
+    for trace in _traces:
+        trace.kernels.append(name)
+
+
+def fell_back(name: str) -> None:
+    """Note that the op `name` was computed by its formula."""
+    for trace in _traces:
+        trace.formulas.append(name)
 
 
 def warmup(names: Iterable[str]) -> int:

@@ -12,14 +12,45 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from ..errors import ShapeError, hinted
 from . import shapes
-from .kernels import backend, launch
+from .kernels import backend, fire, launch
 from .shapes import Array
 
 __all__ = ["bias_forward", "forward", "forward2", "vjp", "vjp2"]
+
+NUMBERS = (bool, int, float)
+
+
+class Plan(NamedTuple):
+    """What the launches of one functor and dtype have in common, worked out once."""
+
+    functor: str
+    dtype: Any
+    kind: str
+    width: int
+    members: str  # codes of the functor's parameters for the module struct
+    operand: str  # those of a Broadcast of kernels/map.cu
+    forward: str  # names of the kernels
+    vjp: str
+    forward2: str
+    vjp2: str
+
+
+@lru_cache(maxsize=1024)
+def plan(functor: str, dtype: Any, parameters: int) -> Plan:
+    """The plan of a functor with so many parameters; DTypeError for a dtype no kernel takes."""
+    kind = shapes.c_type(dtype)
+    wide = "d" if kind == "double" else "f"
+    names = [f"{k}<{functor},{kind}>" for k in ("map_forward", "map_vjp")]
+    names += [f"{k}<{functor},{kind}>" for k in ("map2_forward", "map2_vjp")]
+    operand = f"Pqq{shapes.SCALAR[dtype.char]}"
+    return Plan(
+        functor, dtype, kind, shapes.width(dtype), wide * parameters or "x", operand, *names
+    )
 
 
 # --- one operand ---------------------------------------------------------------------------------
@@ -27,114 +58,152 @@ __all__ = ["bias_forward", "forward", "forward2", "vjp", "vjp2"]
 
 def forward(functor: str, x: Array, parameters: Sequence[float] = ()) -> Array:
     """y = op(x), any strides; y is C-contiguous and has x's dtype."""
-    kind = shapes.c_type(x.dtype)
-    y = backend().empty(x.shape, x.dtype)
-    if x.size == 0:
+    p = plan(functor, x.dtype, len(parameters))
+    chosen = backend()
+    y = chosen.empty(x.shape, p.dtype)
+    n = x.size
+    if n == 0:
         return y
-    op = shapes.members(x.dtype, parameters)
-    if shapes.dense(x):
-        tile = 2 * shapes.THREADS * shapes.width(x.dtype)
-        grid = (shapes.blocks(x.size, tile), 1, 1)
-        launch(
-            f"map_forward<{functor},{kind}>",
-            grid,
-            (shapes.THREADS, 1, 1),
-            (x, y, ctypes.c_int64(x.size), op),
-        )
+    here = chosen.pointer(x)
+    if chosen.contiguous(x) and here % 16 == 0:
+        grid = (shapes.blocks(n, 512 * p.width), 1, 1)  # two vectors in flight per thread
+        layout = ("P", "P", "q", p.members)
+        fire(p.forward, grid, BLOCK, layout, (here, chosen.pointer(y), n, *parameters))
     else:
-        _strided(f"map_forward_strided<{functor},{kind}>", [x], [y], op)
+        op = shapes.members(x.dtype, parameters)
+        _strided(f"map_forward_strided<{functor},{p.kind}>", [x], [y], op)
     return y
 
 
 def vjp(functor: str, g: Array, x: Array, parameters: Sequence[float] = ()) -> Array:
     """dx = g op'(x), any strides; a zero in g gives zero whatever op' is."""
-    kind = shapes.one_dtype(functor, x, g)
+    p = plan(functor, x.dtype, len(parameters))
+    shapes.one_dtype(functor, x, g)
     shapes.same_shape(functor, x, g)
-    dx = backend().empty(x.shape, x.dtype)
-    if x.size == 0:
+    chosen = backend()
+    dx = chosen.empty(x.shape, p.dtype)
+    n = x.size
+    if n == 0:
         return dx
-    op = shapes.members(x.dtype, parameters)
     if shapes.dense(x, g):
-        tile = shapes.THREADS * shapes.width(x.dtype)
-        grid = (shapes.blocks(x.size, tile), 1, 1)
-        args = (x, g, dx, ctypes.c_int64(x.size), op)
-        launch(f"map_vjp<{functor},{kind}>", grid, (shapes.THREADS, 1, 1), args)
+        grid = (shapes.blocks(n, 256 * p.width), 1, 1)
+        values = (chosen.pointer(x), chosen.pointer(g), chosen.pointer(dx), n, *parameters)
+        fire(p.vjp, grid, BLOCK, ("P", "P", "P", "q", p.members), values)
     else:
-        _strided(f"map_vjp_strided<{functor},{kind}>", [x, g], [dx], op)
+        op = shapes.members(x.dtype, parameters)
+        _strided(f"map_vjp_strided<{functor},{p.kind}>", [x, g], [dx], op)
     return dx
+
+
+BLOCK = (shapes.THREADS, 1, 1)
 
 
 # --- two operands --------------------------------------------------------------------------------
 
-
-class Broadcast(ctypes.Structure):
-    """Broadcast of kernels/map.cu: an operand over a matrix."""
-
-    _fields_ = (
-        ("data", ctypes.c_void_p),
-        ("pitch", ctypes.c_int64),
-        ("step", ctypes.c_int64),
-    )
+Operand = tuple[int, int, int, Any]
+"""Broadcast of kernels/map.cu, an operand over a matrix: address, pitch, step, value."""
 
 
-def forward2(functor: str, a: Array, b: Array, parameters: Sequence[float] = ()) -> Array:
-    """y = op(a, b) over the shape both broadcast to."""
-    kind = shapes.one_dtype(functor, a, b)
-    shape = shapes.broadcast_shape(functor, a, b)
-    y = backend().empty(shape, a.dtype)
+def forward2(functor: str, a: Any, b: Any, parameters: Sequence[float] = ()) -> Array:
+    """y = op(a, b) over the shape both broadcast to; one of them may be a Python number."""
+    array = b if a.__class__ in NUMBERS else a
+    p = plan(functor, array.dtype, len(parameters))
+    shape = _shape_of(functor, a, b)
+    chosen = backend()
+    y = chosen.empty(shape, p.dtype)
     if y.size == 0:
         return y
-    op = shapes.members(a.dtype, parameters)
-    matrix = _as_matrix(shape, a, b)
+    matrix = _as_matrix(p, shape, a, b)
     if matrix is None:
-        _strided(f"map2_forward_strided<{functor},{kind}>", [a, b], [y], op)
+        a, b = _arrays(p, a, b)
+        op = shapes.members(p.dtype, parameters)
+        _strided(f"map2_forward_strided<{functor},{p.kind}>", [a, b], [y], op)
         return y
     rows, cols, left, right = matrix
-    shape2 = shapes.matrix_grid(rows, cols // shapes.width(a.dtype))
-    args = (left, right, y, ctypes.c_int64(rows), ctypes.c_int64(cols), op)
-    launch(f"map2_forward<{functor},{kind}>", shape2.grid, shape2.block, args)
+    grid = shapes.matrix_grid(rows, cols // p.width)
+    layout = (p.operand, p.operand, "P", "q", "q", p.members)
+    values = (*left, *right, chosen.pointer(y), rows, cols, *parameters)
+    fire(p.forward2, grid.grid, grid.block, layout, values)
     return y
 
 
 def vjp2(
     functor: str,
     g: Array,
-    a: Array,
-    b: Array,
+    a: Any,
+    b: Any,
     parameters: Sequence[float] = (),
     wanted: tuple[bool, bool] = (True, True),
 ) -> tuple[Array | None, Array | None]:
     """(g dop/da, g dop/db) over the broadcast shape, in one launch; None for one not wanted."""
-    kind = shapes.one_dtype(functor, a, b, g)
-    shape = shapes.broadcast_shape(functor, a, b)
+    p = plan(functor, g.dtype, len(parameters))
+    shape = _shape_of(functor, a, b)
     if g.shape != shape:
         raise ShapeError(
             hinted(f"{functor}: cotangent {g.shape} of an output {shape}", "give it that shape")
         )
-    da = backend().empty(shape, a.dtype) if wanted[0] else None
-    db = backend().empty(shape, a.dtype) if wanted[1] else None
+    shapes.one_dtype(functor, g, *(x for x in (a, b) if x.__class__ not in NUMBERS))
+    chosen = backend()
+    da = chosen.empty(shape, p.dtype) if wanted[0] else None
+    db = chosen.empty(shape, p.dtype) if wanted[1] else None
     if g.size == 0 or not any(wanted):
         return da, db
-    op = shapes.members(a.dtype, parameters)
-    matrix = _as_matrix(shape, a, b) if shapes.dense(g) else None
+    matrix = _as_matrix(p, shape, a, b) if shapes.dense(g) else None
     if matrix is None:
-        _strided(f"map2_vjp_strided<{functor},{kind}>", [a, b, g], [da, db], op)
+        a, b = _arrays(p, a, b)
+        op = shapes.members(p.dtype, parameters)
+        _strided(f"map2_vjp_strided<{functor},{p.kind}>", [a, b, g], [da, db], op)
         return da, db
     rows, cols, left, right = matrix
-    shape2 = shapes.matrix_grid(rows, cols // shapes.width(a.dtype))
-    args = (left, right, g, da, db, ctypes.c_int64(rows), ctypes.c_int64(cols), op)
-    launch(f"map2_vjp<{functor},{kind}>", shape2.grid, shape2.block, args)
+    grid = shapes.matrix_grid(rows, cols // p.width)
+    layout = (p.operand, p.operand, "P", "P", "P", "q", "q", p.members)
+    outputs = [0 if x is None else chosen.pointer(x) for x in (da, db)]
+    values = (*left, *right, chosen.pointer(g), *outputs, rows, cols, *parameters)
+    fire(p.vjp2, grid.grid, grid.block, layout, values)
     return da, db
 
 
-def _as_matrix(shape: Sequence[int], a: Array, b: Array) -> tuple[int, int, Any, Any] | None:
+def _shape_of(functor: str, a: Any, b: Any) -> tuple[int, ...]:
+    """The shape of the result; DTypeError or ShapeError where the operands do not go together."""
+    if a.__class__ in NUMBERS:
+        return b.shape
+    if b.__class__ in NUMBERS:
+        return a.shape
+    if a.dtype != b.dtype:
+        shapes.one_dtype(functor, a, b)
+    return a.shape if a.shape == b.shape else shapes.broadcast_shape(functor, a, b)
+
+
+def _number(p: Plan, x: float) -> Operand:
+    return 0, 0, 0, shapes.scalar(p.dtype, x)
+
+
+def _arrays(p: Plan, *operands: Any) -> list[Array]:
+    """Numbers as arrays of one element, for the strided kernels, which read memory only."""
+    found: list[Array] = []
+    for x in operands:
+        if x.__class__ in NUMBERS:
+            array = backend().empty((1,), p.dtype)
+            array.fill(x)
+            x = array.reshape(())
+        found.append(x)
+    return found
+
+
+def _as_matrix(
+    p: Plan, shape: tuple[int, ...], a: Any, b: Any
+) -> tuple[int, int, Operand, Operand] | None:
     """rows, columns and both operands as the vector kernels take them, or None if they cannot.
 
     The output's own strides take part in the joining, so that it stays dense.
     """
+    if a.__class__ in NUMBERS:
+        return (1, b.size, _number(p, a), (backend().pointer(b), 0, 1, 0)) if _flat(b) else None
+    if b.__class__ in NUMBERS:
+        return (1, a.size, (backend().pointer(a), 0, 1, 0), _number(p, b)) if _flat(a) else None
     if a.shape == b.shape and shapes.dense(a, b):
         pointer = backend().pointer
-        return 1, a.size, Broadcast(pointer(a), 0, 1), Broadcast(pointer(b), 0, 1)
+        return 1, a.size, (pointer(a), 0, 1, 0), (pointer(b), 0, 1, 0)
     dense = _dense_strides(shape)
     dimensions = shapes.joined(
         shape, [dense, shapes.element_strides(a, shape), shapes.element_strides(b, shape)]
@@ -143,16 +212,19 @@ def _as_matrix(shape: Sequence[int], a: Array, b: Array) -> tuple[int, int, Any,
         return None
     cols = dimensions[0][0]
     rows, pitches = dimensions[1] if len(dimensions) == 2 else (1, (0, 0, 0))
-    n = shapes.width(a.dtype)
+    n = p.width
     if rows > 1 and cols % n:
         return None
-    operands: list[Any] = []
+    operands: list[Operand] = []
     for i, x in enumerate((a, b), 1):
         step, pitch = dimensions[0][1][i], pitches[i]
         if step not in (0, 1) or (step == 1 and (pitch % n or not shapes.aligned(x))):
             return None
-        operands.append(Broadcast(backend().pointer(x), pitch, step))
+        operands.append((backend().pointer(x), pitch, step, 0))
     return rows, cols, operands[0], operands[1]
+
+
+_flat = shapes.dense
 
 
 def _dense_strides(shape: Sequence[int]) -> tuple[int, ...]:

@@ -1,7 +1,7 @@
 """Launches that move elements: dtype conversion, copies between layouts, embedding, dropout,
 random.
 
-Floor 1: stands on shapes.py, launch.py and kernels.py.
+Floor 1: stands on shapes.py and kernels.py.
 """
 
 from __future__ import annotations

@@ -292,7 +292,9 @@ def summary(name: str, lines: Sequence[str]) -> dict[str, Any]:
 def elements_per_vector(name: str) -> int | None:
     """Elements of one vector access of a kernel, from its template arguments; None if scalar."""
     kernel, arguments = instances.parse(name)
-    if kernel.endswith("_strided") or kernel in ("transpose", "advance_offset", "random_uniform"):
+    if kernel.endswith("_strided") or kernel in (
+        *("transpose", "advance_offset", "random_uniform", "total_loss"),
+    ):
         return None
     numbers = [int(a) for a in arguments if a.isdigit()]
     size = next((instances.SIZES[a] for a in arguments if a in instances.SIZES), None)

@@ -3,7 +3,7 @@
 The last axis is the row. A row is kept in shared memory where it fits, so that every kernel reads
 and writes each element once; short rows get a warp each, long ones a block.
 
-Floor 1: stands on shapes.py, columns.py and kernels.py.
+Floor 1: stands on shapes.py, columns.py, moves.py and kernels.py.
 """
 
 from __future__ import annotations
@@ -13,13 +13,22 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ShapeError, hinted
+from ..errors import DTypeError, ShapeError, hinted
 from . import shapes
 from .columns import column_sums
 from .kernels import backend, launch
+from .moves import contiguous
 from .shapes import Array, Grid
 
-__all__ = ["norm_forward", "norm_vjp", "softmax_cross_entropy", "softmax_forward", "softmax_vjp"]
+__all__ = [
+    "count_targets",
+    "norm_forward",
+    "norm_vjp",
+    "softmax_cross_entropy",
+    "softmax_forward",
+    "softmax_vjp",
+    "total_loss",
+]
 
 
 # --- launch shapes -------------------------------------------------------------------------------
@@ -33,7 +42,7 @@ def _matrix(name: str, x: Array) -> tuple[Array, int, int]:
     if cols >= shapes.LIMIT:  # positions inside a row are 32-bit
         limit = f"give it fewer than {shapes.LIMIT} columns"
         raise ShapeError(hinted(f"{name}: rows of {cols} in {x.shape}", limit))
-    return (x if x.flags.c_contiguous else x.copy()), (x.size // cols if cols else 0), cols
+    return contiguous(x), (x.size // cols if cols else 0), cols
 
 
 def _row_grid(rows: int, vectors: int, bytes_per_row: int) -> tuple[Grid, bool, int]:
@@ -78,7 +87,7 @@ def softmax_vjp(g: Array, y: Array, *, log: bool = False) -> Array:
     y, rows, cols = _matrix("softmax", y)
     kind = shapes.one_dtype("softmax", y, g)
     shapes.same_shape("softmax", y, g)
-    g = g if g.flags.c_contiguous else g.copy()
+    g = contiguous(g)
     dx = backend().empty(y.shape, y.dtype)
     if y.size == 0:
         return dx
@@ -90,13 +99,24 @@ def softmax_vjp(g: Array, y: Array, *, log: bool = False) -> Array:
 
 
 def softmax_cross_entropy(
-    x: Array, target: Array, *, scale: float = 1.0, ignore_index: int = -100, inplace: bool = False
-) -> tuple[Array, Array]:
+    x: Array,
+    target: Array,
+    *,
+    scale: float = 1.0,
+    ignore_index: int = -100,
+    inplace: bool = False,
+    factor: Array | None = None,
+    counts: Array | None = None,
+    loss: bool = True,
+    gradient: bool = True,
+) -> tuple[Array | None, Array | None]:
     """(loss of each row, scale * d loss / dx) in one launch: one read, one write of the logits.
 
     `target` are int64 classes of shape x.shape[:-1]; rows with `ignore_index` count nothing, a
     class out of range gives a NaN loss. `inplace` writes the gradient over the logits. The losses
-    are in the accumulation dtype.
+    are in the accumulation dtype. `factor`, of that dtype and of one element or one for each row,
+    multiplies the gradient, and counts[0] (see `count_targets`) divides it, both on the device.
+    Without `loss` or without `gradient` that half is not computed and None is returned for it.
     """
     given = x
     x, rows, cols = _matrix("softmax_cross_entropy", x)
@@ -108,34 +128,69 @@ def softmax_cross_entropy(
                 f"give int64 classes of shape {x.shape[:-1]}",
             )
         )
-    target = target if target.flags.c_contiguous else target.copy()
+    target = contiguous(target)
     wide = shapes.accumulator(x.dtype)
-    loss = backend().empty(x.shape[:-1], wide)
-    dx = x if inplace and x is given else backend().empty(x.shape, x.dtype)
+    losses = backend().empty(x.shape[:-1], wide) if loss else None
+    dx = None
+    if gradient:
+        dx = x if inplace and x is given else backend().empty(x.shape, x.dtype)
     if x.size == 0:
-        return backend().zeros(x.shape[:-1], wide), dx
+        return backend().zeros(x.shape[:-1], wide) if loss else None, dx
     n = shapes.lanes(cols, x.dtype, x, dx)
     shape, cached, shared = _row_grid(rows, cols // n, cols * x.itemsize)
     name = f"softmax_cross_entropy<{_flag(cached)},{n},{kind}>"
     numbers = (np.int64(rows), np.uint32(cols), wide.type(scale), np.int64(ignore_index))
-    launch(name, shape.grid, shape.block, (x, target, loss, dx, *numbers), shared)
-    return loss, dx
+    step = np.int64(0 if factor is None or factor.size == 1 else 1)
+    args = (x, target, losses, dx, *numbers, factor, step, counts)
+    launch(name, shape.grid, shape.block, args, shared)
+    return losses, dx
+
+
+def count_targets(target: Array, classes: int, ignore_index: int) -> Array:
+    """[rows that count, first row whose class is out of range or the number of rows], int64."""
+    kind = {"int64": "i64", "int32": "int"}.get(target.dtype.name)
+    if kind is None:
+        raise DTypeError(hinted(f"count_targets: {target.dtype}", "use int64 or int32"))
+    counts = backend().empty((2,), np.dtype(np.int64))
+    numbers = (np.int64(target.size), np.int64(classes), np.int64(ignore_index))
+    launch(f"count_targets<{kind}>", (1, 1, 1), (512, 1, 1), (contiguous(target), counts, *numbers))
+    return counts
+
+
+def total_loss(losses: Array, dtype: Any, counts: Array | None = None) -> Array:
+    """The sum of the rows' losses, over counts[0] if that is given, as a 0-d array of `dtype`."""
+    y = backend().empty((), np.dtype(dtype))
+    args = (losses, counts, y, np.int64(losses.size))
+    launch(f"total_loss<{shapes.c_type(dtype)}>", (1, 1, 1), (512, 1, 1), args)
+    return y
 
 
 # --- layer norm and RMS norm ---------------------------------------------------------------------
 
 
 def norm_forward(
-    x: Array, weight: Array | None, bias: Array | None, *, epsilon: float, centered: bool = True
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    *,
+    epsilon: float,
+    centered: bool = True,
+    room: Array | None = None,
 ) -> tuple[Array, Array | None, Array]:
-    """(y, mean, 1/std): layer norm over the last axis, or RMS norm (no mean) if not `centered`."""
+    """(y, mean, 1/std): layer norm over the last axis, or RMS norm (no mean) if not `centered`.
+
+    `room`, of (2 or more, rows) in the accumulation dtype, is where mean and 1/std are to go.
+    """
     x, rows, cols = _matrix("norm", x)
     kind = shapes.one_dtype("norm", x, weight, bias)
     _check_affine(cols, weight, bias)
     wide = shapes.accumulator(x.dtype)
     y = backend().empty(x.shape, x.dtype)
-    mean = backend().empty(x.shape[:-1], wide) if centered else None
-    rstd = backend().empty(x.shape[:-1], wide)
+    if room is None:
+        mean = backend().empty(x.shape[:-1], wide) if centered else None
+        rstd = backend().empty(x.shape[:-1], wide)
+    else:
+        mean, rstd = room[0] if centered else None, room[1]
     if x.size == 0:
         return y, mean, rstd
     n = shapes.lanes(cols, x.dtype, x, weight, bias, y)
@@ -168,7 +223,7 @@ def norm_vjp(
     kind = shapes.one_dtype("norm", x, weight, g)
     _check_affine(cols, weight)
     shapes.same_shape("norm", x, g)
-    g = g if g.flags.c_contiguous else g.copy()
+    g = contiguous(g)
     dx = backend().empty(x.shape, x.dtype)
     if x.size == 0:
         zero = backend().zeros((2, cols), x.dtype)

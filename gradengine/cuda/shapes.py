@@ -95,6 +95,20 @@ def same_shape(name: str, *arrays: Array) -> None:
 # --- memory --------------------------------------------------------------------------------------
 
 
+def scalar(dtype: Any, value: float) -> Any:
+    """A number in a dtype, rounded as NumPy does, as the module struct packs it (see SCALAR)."""
+    char = dtype.char
+    if char == "d" or (char == "f" and -1e38 < value < 1e38):
+        return float(value)
+    with np.errstate(over="ignore"):
+        found = np.asarray(value, np.float64).astype(dtype)
+    return int(found.view(np.uint16)) if char == "E" else float(found)
+
+
+SCALAR = {"e": "e", "E": "H", "f": "f", "d": "d"}
+"""The code of the module struct for one number of a dtype, by the dtype's character."""
+
+
 def aligned(*arrays: Array, bytes: int = 16) -> bool:
     """Whether every array starts on a 16-byte boundary."""
     pointer = backend().pointer
@@ -103,7 +117,8 @@ def aligned(*arrays: Array, bytes: int = 16) -> bool:
 
 def dense(*arrays: Array) -> bool:
     """Whether every array is C-contiguous and starts on a 16-byte boundary."""
-    return all(x is None or x.flags.c_contiguous for x in arrays) and aligned(*arrays)
+    chosen = backend()
+    return all(x is None or (chosen.contiguous(x) and chosen.pointer(x) % 16 == 0) for x in arrays)
 
 
 def lanes(columns: int, dtype: Any, *arrays: Array) -> int:
@@ -143,10 +158,15 @@ class Grid:
 
 def matrix_grid(rows: int, vectors: int) -> Grid:
     """Blocks of 256 threads over rows x vectors: narrow rows share a block."""
+    return _matrix_grid(rows, vectors, 32 * backend().multiprocessors())
+
+
+@lru_cache(maxsize=4096)
+def _matrix_grid(rows: int, vectors: int, limit: int) -> Grid:
     x = min(THREADS, power_of_two(max(vectors, 1)))
     y = THREADS // x
-    across = blocks(vectors, x)
-    down = max(1, min(ceil_div(rows, y), 65535, 32 * backend().multiprocessors()))
+    across = max(1, min(ceil_div(vectors, x), limit))
+    down = max(1, min(ceil_div(rows, y), 65535, limit))
     return Grid((across, down, 1), (x, y, 1))
 
 

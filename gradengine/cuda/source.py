@@ -130,9 +130,22 @@ def functors(root: Path | None = None) -> dict[str, Functor]:
     >>> functors()["LeakyRelu"].parameters, functors()["Prelu"].arity
     (('negative_slope',), 2)
     """
+    return _functors(root, HEADERS)
+
+
+def outputs(root: Path | None = None) -> dict[str, Functor]:
+    """The functors of outputs.cuh: derivatives of y, for the vjp kernels alone.
+
+    >>> outputs()["SqrtFromOutput"].arity
+    1
+    """
+    return _functors(root, ("outputs.cuh",))
+
+
+def _functors(root: Path | None, headers: tuple[str, ...]) -> dict[str, Functor]:
     root = folder() if root is None else root
     found: dict[str, Functor] = {}
-    for header in HEADERS:
+    for header in headers:
         for name, body in _FUNCTOR.findall((root / header).read_text(encoding="utf-8")):
             members = _MEMBERS.findall(body)
             names = tuple(n.strip() for line in members for n in line.split(","))
