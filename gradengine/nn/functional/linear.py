@@ -14,12 +14,15 @@ from gradengine.errors import ShapeError, hinted
 def linear(input: Any, weight: Any, bias: Any = None) -> Any:
     """y = x W^T + b: x (..., in), W (out, in), b (out,) or None; y (..., out).
 
-    Raises ShapeError where the sizes differ.
+    W (in,) and a scalar b give y (...). Raises ShapeError where the sizes differ.
 
     >>> import gradengine as ge
     >>> linear(ge.tensor([1.0, 2.0]), ge.tensor([[3.0, 4.0]]))
     tensor([11.])
     """
+    if len(weight.shape) == 1:
+        y = ops.matmul(input, weight)
+        return y if bias is None else y + bias
     return ops.linear(input, weight, bias)
 
 
