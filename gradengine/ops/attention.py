@@ -17,7 +17,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..device import namespace, quiet
+from ..device import is_host, namespace, quiet
 from ..op import case, primitive
 from ..tape import Traced, sum_to
 from .linalg import matmul
@@ -30,6 +30,8 @@ ALL = slice(None)
 
 BLOCK = 1 << 18
 """Scores that are computed at a time where the weights are not kept: about a second-level cache."""
+DEVICE_BLOCK = 1 << 27
+"""The same on a GPU, which wants few and large steps."""
 
 _CASES = [
     case((3, 4), (5, 4), scale=0.5),
@@ -145,7 +147,7 @@ def attention(
     lead = _lead(q, k, v, mask)
     y = xp.empty((*lead, q.shape[-2], v.shape[-1]), xp.result_type(q, k, v))
     weights: Any = attention_weights
-    for i in _blocks((*lead, q.shape[-2]), k.shape[-2]):
+    for i in _blocks((*lead, q.shape[-2]), k.shape[-2], _limit(xp)):
         start = first + (i[-1].start or 0)
         parts = (_rows(q, i), _part(k, i), _scores(mask, i))
         w = weights(*parts, scale=scale, causal=causal, first=start)
@@ -172,7 +174,7 @@ def _(
     g, q, k, v = widened(g), widened(q), widened(k), widened(v)
     dq, dk, dv = xp.zeros_like(q), xp.zeros_like(k), xp.zeros_like(v)
     dm = xp.zeros_like(mask) if mask is not None and mask.dtype.kind in "fV" else None
-    for i in _blocks((*lead, q.shape[-2]), k.shape[-2]):
+    for i in _blocks((*lead, q.shape[-2]), k.shape[-2], _limit(xp)):
         parts = (_rows(q, i), _part(k, i), _part(v, i), _scores(mask, i))
         start = first + (i[-1].start or 0)
         found = _pullback(g[i], *parts, first=start, **options)
@@ -203,15 +205,22 @@ def _lead(q: Any, k: Any, v: Any, mask: Any) -> tuple[int, ...]:
     return broadcast_shapes(*shapes, *([] if mask is None else [tuple(mask.shape[:-2])]))
 
 
-def _blocks(shape: Sequence[int], columns: int) -> Iterator[Index]:
-    """Slices that cut an array of `shape`, a row of `columns` scores at each place, into blocks."""
+def _limit(xp: Any) -> int:
+    return BLOCK if is_host(xp) else DEVICE_BLOCK
+
+
+def _blocks(shape: Sequence[int], columns: int, limit: int) -> Iterator[Index]:
+    """Slices that cut an array of `shape` into blocks of at most `limit` scores (or one row).
+
+    At each place of the array stands a row of `columns` scores.
+    """
     count, below = shape[0], shape[1:]
     scores = math.prod(below) * columns
-    step = max(1, BLOCK // max(scores, 1))
+    step = max(1, limit // max(scores, 1))
     for start in range(0, count, step):
         own = slice(start, min(start + step, count))
-        if scores > BLOCK and below:
-            yield from ((own, *rest) for rest in _blocks(below, columns))
+        if scores > limit and below:
+            yield from ((own, *rest) for rest in _blocks(below, columns, limit))
         else:
             yield (own, *[ALL] * len(below))
 
