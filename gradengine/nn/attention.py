@@ -8,7 +8,7 @@ from gradengine import creation
 from gradengine.errors import OutOfRangeError, ShapeError, hinted
 from gradengine.nn import init
 from gradengine.nn.functional.multihead import Projections, multi_head_attention
-from gradengine.nn.layers import Linear
+from gradengine.nn.linear import Linear
 from gradengine.nn.module import Module, Parameter
 from gradengine.random import Generator
 from gradengine.tensor import Tensor
@@ -55,23 +55,34 @@ class MultiheadAttention(Module):
         self.vdim = embed_dim if vdim is None else vdim
         self.dropout, self.batch_first, self.add_zero_attn = dropout, batch_first, add_zero_attn
         place: dict[str, Any] = {"device": device, "dtype": dtype}
-        options = {"generator": generator, **place}
 
-        def draw(*shape: int) -> Parameter:
-            return Parameter(init.xavier_uniform(shape, **options))
+        def parameter(*shape: int) -> Parameter:
+            return Parameter(creation.zeros(shape, **place))
 
         one = self.kdim == embed_dim == self.vdim
-        self.in_proj_weight = draw(3 * embed_dim, embed_dim) if one else None
-        self.q_proj_weight = None if one else draw(embed_dim, embed_dim)
-        self.k_proj_weight = None if one else draw(embed_dim, self.kdim)
-        self.v_proj_weight = None if one else draw(embed_dim, self.vdim)
-        self.in_proj_bias = Parameter(creation.zeros(3 * embed_dim, **place)) if bias else None
-        row = (1, 1, embed_dim)
-        self.bias_k = Parameter(init.xavier_normal(row, **options)) if add_bias_kv else None
-        self.bias_v = Parameter(init.xavier_normal(row, **options)) if add_bias_kv else None
-        self.out_proj = Linear(embed_dim, embed_dim, bias=bias, **options)
-        if bias:
-            self.out_proj.bias = Parameter(creation.zeros(embed_dim, **place))
+        self.in_proj_weight = parameter(3 * embed_dim, embed_dim) if one else None
+        self.q_proj_weight = None if one else parameter(embed_dim, embed_dim)
+        self.k_proj_weight = None if one else parameter(embed_dim, self.kdim)
+        self.v_proj_weight = None if one else parameter(embed_dim, self.vdim)
+        self.in_proj_bias = parameter(3 * embed_dim) if bias else None
+        self.bias_k = parameter(1, 1, embed_dim) if add_bias_kv else None
+        self.bias_v = parameter(1, 1, embed_dim) if add_bias_kv else None
+        self.out_proj = Linear(embed_dim, embed_dim, bias=bias, **place, generator=generator)
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        """Projections xavier_uniform, the added key and value xavier_normal, biases 0.
+
+        `out_proj.weight` stays as its Linear drew it, as in PyTorch.
+        """
+        for name, p in self.named_parameters(recurse=False):
+            if name.startswith("bias_"):
+                init.xavier_normal_(p, generator=generator)
+            elif p.ndim == 2:
+                init.xavier_uniform_(p, generator=generator)
+        for bias in (self.in_proj_bias, self.out_proj.bias):
+            if bias is not None:
+                init.zeros_(bias)
 
     def forward(
         self,
