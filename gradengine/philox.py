@@ -181,6 +181,10 @@ class Generator:
         state = self.get_state()
         return f"Generator(seed={state.seed}, offset={state.offset})"
 
+    def __reduce__(self) -> Any:
+        """For copy and pickle: another generator in the same state, with a lock of its own."""
+        return _restored, (tuple(self.get_state()),)
+
     def take(self) -> State:
         """The seed and an offset that nobody else gets."""
         with self._lock:
@@ -223,6 +227,12 @@ class Generator:
         if self._state is None:
             self._state = State(_from_system(), 0)
         return self._state
+
+
+def _restored(state: Sequence[int]) -> Generator:
+    made = Generator()
+    made.set_state(state)
+    return made
 
 
 def _from_system() -> int:

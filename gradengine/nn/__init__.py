@@ -133,6 +133,8 @@ from gradengine.nn.rotary import RotaryEmbedding as RotaryEmbedding
 from gradengine.nn.shaping import Flatten as Flatten
 from gradengine.nn.shaping import Unflatten as Unflatten
 from gradengine.nn.stateless import functional_call as functional_call
+from gradengine.nn.summary import Summary as Summary
+from gradengine.nn.summary import summary as summary
 
 # One line block for each file above, in their order.
 __all__ = ["functional", "init"]
@@ -268,3 +270,4 @@ __all__ += [
     "TripletMarginLoss",
     "TripletMarginWithDistanceLoss",
 ]  # ranking
+__all__ += ["Summary", "summary"]  # summary
