@@ -1,5 +1,6 @@
 """Optimisers with PyTorch's names, each one pure rule of rules/ lifted over parameters."""
 
+from gradengine.optim import lr_scheduler as lr_scheduler
 from gradengine.optim import rules as rules
 from gradengine.optim.adaptive import Adadelta as Adadelta
 from gradengine.optim.adaptive import Adagrad as Adagrad
@@ -16,3 +17,6 @@ from gradengine.optim.moments import AdamW as AdamW
 from gradengine.optim.moments import NAdam as NAdam
 from gradengine.optim.moments import RAdam as RAdam
 from gradengine.optim.optimizer import Optimizer as Optimizer
+from gradengine.optim.swa import SWALR as SWALR
+from gradengine.optim.swa import ExponentialMovingAverage as ExponentialMovingAverage
+from gradengine.optim.swa import StochasticWeightAverage as StochasticWeightAverage

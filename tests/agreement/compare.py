@@ -279,7 +279,7 @@ def _rates(library: Any, case: Case) -> list[np.ndarray]:
     rates: list[np.ndarray] = []
     for step in range(STEPS):
         loss = optimizer.step(_closure(library, optimizer, params, 0))
-        made.step(float(loss) + step % 3) if "metric" in case.call else made.step()
+        made.step(loss.item() + step % 3) if "metric" in case.call else made.step()
         rates.append(np.array([[g["lr"], g["momentum"]] for g in optimizer.param_groups]))
     return rates
 

@@ -1,8 +1,8 @@
-"""Every optimiser of PyTorch's, with every option at least once: 30-step trajectories."""
+"""Optimisers and schedules, with every option at least once: 30 steps of parameters, of rates."""
 
 from __future__ import annotations
 
-from agreement.case import optimiser
+from agreement.case import optimiser, scheduler
 
 CASES = [
     optimiser("SGD", lr=0.1),
@@ -63,4 +63,64 @@ CASES = [
         "LBFGS", max_iter=3, tolerance_grad=1e-3, tolerance_change=1e-4,
         line_search_fn="strong_wolfe", id="tolerances",
     ),
+    # --- schedules ---
+    scheduler("StepLR", 7, gamma=0.5),
+    scheduler("MultiStepLR", [3, 9, 9, 21], gamma=0.5),
+    scheduler("ConstantLR"),
+    scheduler("ConstantLR", factor=0.7, total_iters=11, id="options"),
+    scheduler("LinearLR"),
+    scheduler("LinearLR", start_factor=0.1, end_factor=0.6, total_iters=17, id="options"),
+    scheduler("ExponentialLR", 0.9),
+    scheduler("PolynomialLR"),
+    scheduler("PolynomialLR", total_iters=20, power=2.5, id="options"),
+    scheduler("CosineAnnealingLR", 10),
+    scheduler("CosineAnnealingLR", 7, eta_min=0.01, id="eta-min"),
+    scheduler("CosineAnnealingLR", 1, id="shortest"),
+    scheduler("CosineAnnealingWarmRestarts", 4),
+    scheduler("CosineAnnealingWarmRestarts", 3, T_mult=2, eta_min=0.01, id="growing"),
+    scheduler("CyclicLR", 0.01, 0.1, step_size_up=4, optim={"momentum": 0.5}),
+    scheduler(
+        "CyclicLR", [0.01, 0.02], [0.05, 0.1], step_size_up=3, step_size_down=5,
+        mode="triangular2", base_momentum=0.3, max_momentum=0.8, optim={"momentum": 0.5},
+        id="triangular2",
+    ),
+    scheduler(
+        "CyclicLR", 0.01, 0.1, step_size_up=4, mode="exp_range", gamma=0.95,
+        cycle_momentum=False, id="exp-range",
+    ),
+    scheduler(
+        "CyclicLR", 0.01, 0.1, step_size_up=4, scale_fn=lambda x: 1 / x,
+        cycle_momentum=False, id="scale-cycles",
+    ),
+    scheduler(
+        "CyclicLR", 0.01, 0.1, step_size_up=4, scale_fn=lambda n: 0.9**n,
+        scale_mode="iterations", cycle_momentum=False, id="scale-iterations",
+    ),
+    scheduler("OneCycleLR", 0.01, total_steps=31, optim={"momentum": 0.5}),
+    scheduler(
+        "OneCycleLR", [0.01, 0.02], epochs=4, steps_per_epoch=8, pct_start=0.4,
+        anneal_strategy="linear", base_momentum=0.5, max_momentum=0.8, div_factor=10.0,
+        final_div_factor=100.0, optim={"momentum": 0.5}, id="linear",
+    ),
+    scheduler(
+        "OneCycleLR", 0.1, total_steps=40, three_phase=True, cycle_momentum=False,
+        id="three-phases",
+    ),
+    scheduler("ReduceLROnPlateau", call={"metric": True}),
+    scheduler(
+        "ReduceLROnPlateau", factor=0.5, patience=1, cooldown=2, min_lr=[1e-3, 1e-2],
+        threshold=0.01, threshold_mode="abs", call={"metric": True}, id="absolute",
+    ),
+    scheduler(
+        "ReduceLROnPlateau", mode="max", factor=0.5, patience=2, min_lr=1e-4, eps=1e-3,
+        call={"metric": True}, id="max",
+    ),
+    scheduler(
+        "ReduceLROnPlateau", mode="max", factor=0.5, patience=2, threshold_mode="abs",
+        call={"metric": True}, id="max-absolute",
+    ),
+    scheduler("LambdaLR", lambda epoch: 0.95**epoch),
+    scheduler("LambdaLR", [lambda epoch: 1 / (1 + epoch), lambda epoch: 0.9**epoch], id="each"),
+    scheduler("MultiplicativeLR", lambda epoch: 0.95),
+    scheduler("MultiplicativeLR", [lambda n: 1 - 1 / (2 + n), lambda n: 0.9], id="each"),
 ]  # fmt: skip
