@@ -50,7 +50,7 @@ def test_the_mean_is_pytorchs():
     for average, other, rows in zip(
         mean.averages, expected, zip(*values, strict=True), strict=True
     ):
-        np.testing.assert_allclose(average, other, rtol=1e-12)
+        np.testing.assert_allclose(average, other, rtol=1e-6)  # its 1 / n is in float32
         np.testing.assert_allclose(average, np.mean(rows, axis=0), rtol=1e-12)
 
 
@@ -100,9 +100,14 @@ def test_swapping_puts_everything_back_even_after_an_error():
     ema.update()
     own = [w.array for w in ws]
     loss = (ws[0] * ws[0]).sum()
-    with pytest.raises(RuntimeError, match="inside"), ema.average_parameters():
-        np.testing.assert_array_equal(ws[0].numpy(), ema.averages[0])
-        raise RuntimeError("inside")
+
+    def fail():
+        with ema.average_parameters():
+            np.testing.assert_array_equal(ws[0].numpy(), ema.averages[0])
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fail()
     assert all(w.array is array for w, array in zip(ws, own, strict=True))
     loss.backward()
     np.testing.assert_allclose(ws[0].grad.numpy(), 2 * own[0])
