@@ -94,7 +94,8 @@ class Uploader:
 
     def send(self, array: Array) -> Arrival:
         """Begin to copy a NumPy array; returns at once. The array may be changed afterwards."""
-        source: Any = np.ascontiguousarray(array).reshape(array.shape)
+        native = array.astype(array.dtype.newbyteorder("="), copy=False)
+        source: Any = np.ascontiguousarray(native).reshape(array.shape)
         cuda = self._cupy.cuda
         with cuda.Device(self._index):
             if not source.size:

@@ -17,7 +17,7 @@ from typing import Any
 from ..conversion import as_device
 from ..errors import DataError, DTypeError, OutOfRangeError, hinted
 from ..philox import Generator, default_generator
-from .dataset import IterableDataset
+from .dataset import IterableDataset, length
 from .fetch import Fetch
 from .prefetch import Prefetcher
 from .samplers import BatchSampler, RandomSampler, SequentialSampler
@@ -113,7 +113,7 @@ class DataLoader:
     def __len__(self) -> int:
         """Batches in a pass (samples, where `batch_size` is None)."""
         if self.iterable and self.batch_size is not None:
-            n = len(self.dataset)
+            n = length(self.dataset, "DataLoader")
             return n // self.batch_size if self.drop_last else -(-n // self.batch_size)
         source: Any = self.batch_sampler if self.batch_sampler is not None else self.sampler
         return len(self.dataset if self.iterable else source)

@@ -157,11 +157,10 @@ class WeightedRandomSampler(_RandomSampler):
     def drawn(self, state: State) -> Array:
         w, double = self.weights, np.dtype(np.float64)
         if self.replacement:
-            sums: Array = np.cumsum(w)
-            u = uniform(np, (self.num_samples,), double, *state) * sums[-1]
+            sums: Any = np.cumsum(w)
+            chance = uniform(np, (self.num_samples,), double, *state) * sums[-1]
             last = int(np.flatnonzero(w)[-1])  # rounding may reach the sum itself
-            found: Array = np.searchsorted(sums, u, side="right")
-            return np.minimum(found, last)
+            return sums.searchsorted(chance, side="right").clip(max=last)
         chosen: Array = np.flatnonzero(w)
         u: Array = uniform(np, w.shape, double, *state)[chosen]
         waits: Array = -np.log1p(-u) / w[chosen]  # 1 - u is above 0
