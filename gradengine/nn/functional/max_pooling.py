@@ -13,7 +13,7 @@ from gradengine import creation, ops
 from gradengine.errors import OutOfRangeError, ShapeError, hinted
 from gradengine.nn.functional.sizes import Size, check_rank, per_axis, strides_of
 from gradengine.ops.gathering import gather, put_along_axis
-from gradengine.ops.pooling import even_argmax, first_taps, flat_positions
+from gradengine.ops.pooling import even_argmax, max_positions
 from gradengine.tensor import Tensor
 
 Pooled: TypeAlias = Any
@@ -105,10 +105,7 @@ def _max_pool(
     reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel, apart, strict=True))
     pads = pool_padding(name, tuple(x.shape[-n:]), reach, steps, around, ceil_mode)
     y = ops.max_windows(x, kernel, steps, pads, apart)
-    if not return_indices:
-        return y
-    found = first_taps(x, y, kernel, steps, pads, apart)
-    return y, flat_positions(found, tuple(x.shape[-n:]), kernel, steps, pads, apart)
+    return (y, max_positions(x, kernel, steps, pads, apart)) if return_indices else y
 
 
 def pool_padding(
