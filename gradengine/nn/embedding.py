@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
-from gradengine import creation, random
+from gradengine import creation
 from gradengine.errors import OutOfRangeError, ShapeError, hinted
 from gradengine.modes import no_grad
+from gradengine.nn import init
 from gradengine.nn.functional.embedding import embedding, embedding_bag
 from gradengine.nn.linear import check_sizes
 from gradengine.nn.module import Module, Parameter
@@ -42,12 +43,10 @@ class _Table(Module):
 
     def reset_parameters(self, generator: Generator | None = None) -> None:
         """Draw the table anew from N(0, 1); the row `padding_idx` is 0."""
-        p = self.weight
-        options: Any = {"dtype": p.dtype, "device": p.device}
-        with no_grad():
-            p[...] = random.normal(0.0, 1.0, p.shape, generator=generator, **options)
-            if self.padding_idx is not None:
-                p[self.padding_idx] = 0.0
+        init.normal_(self.weight, generator=generator)
+        if self.padding_idx is not None:
+            with no_grad():
+                self.weight[self.padding_idx] = 0.0
 
     @classmethod
     def from_pretrained(cls, embeddings: Any, freeze: bool = True, **options: Any) -> Self:

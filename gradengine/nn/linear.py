@@ -8,9 +8,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from gradengine import creation, random
+from gradengine import creation
 from gradengine.errors import ShapeError, hinted
-from gradengine.modes import no_grad
+from gradengine.nn import init
 from gradengine.nn.functional.linear import bilinear, linear
 from gradengine.nn.module import Module, Parameter
 from gradengine.random import Generator
@@ -48,10 +48,8 @@ class _Affine(Module):
     def reset_parameters(self, generator: Generator | None = None) -> None:
         """Draw weight and bias anew from U(-k, k), k = 1 / sqrt(weight.shape[1])."""
         bound = 1 / math.sqrt(self.weight.shape[1])
-        with no_grad():
-            for p in self.parameters(recurse=False):
-                options: Any = {"dtype": p.dtype, "device": p.device}
-                p[...] = random.uniform(-bound, bound, p.shape, generator=generator, **options)
+        for parameter in self.parameters(recurse=False):
+            init.uniform_(parameter, -bound, bound, generator)
 
 
 class Linear(_Affine):

@@ -113,7 +113,7 @@ class Module:
             self._buffer_flags = {**flags, name: value.persistent}
         elif name in flags:
             if isinstance(value, Parameter):
-                del flags[name]
+                self._buffer_flags = {key: flags[key] for key in flags if key != name}
             elif value is not None and not isinstance(value, Tensor):
                 text = f"{type(self).__name__}: buffer {name!r} set to a {type(value).__name__}"
                 raise DTypeError(hinted(text, "assign a tensor or None"))
@@ -127,8 +127,8 @@ class Module:
 
     def __delattr__(self, name: str) -> None:
         object.__delattr__(self, name)
-        if self._buffer_flags is not None:
-            self._buffer_flags.pop(name, None)
+        flags = self._buffer_flags or {}  # never changed in place: shallow copies share it
+        self._buffer_flags = {key: flags[key] for key in flags if key != name} or None
 
     # --- the tree ---
 
