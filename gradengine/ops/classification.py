@@ -19,7 +19,7 @@ from ..device import Array, is_host, quiet
 from ..errors import DTypeError, hinted
 from ..op import Draw, case, integers, primitive, real, strict_multiply
 from ..tape import Traced
-from .arithmetic import multiply
+from .arithmetic import multiply, select
 from .gathering import as_operand
 from .labels import RowCounts, check_labels, class_count, class_weights, rows_of, wrong_label_shape
 from .losses import check_reduction, reduced
@@ -198,7 +198,7 @@ def class_distribution(
         if w is not None:
             p *= w
             counts = RowCounts(xp, "cross_entropy", t, w, classes, ignore_index, dtype, True)
-        return p / counts.total if reduction == "mean" else p
+        return p / (counts.total + (counts.total == 0)) if reduction == "mean" else p
 
 
 # --- negative log-likelihood ---
@@ -273,8 +273,9 @@ def cross_entropy(
     (N, d1, ...), or probabilities of the input's shape, to which gradients flow as well. `weight`
     (C,) counts the classes; rows whose class number is `ignore_index` count nothing. "mean" divides
     by the weights of the rows that count (with probabilities: by the number of rows); if none
-    counts it is NaN, as in PyTorch, and the gradient 0. `label_smoothing` e mixes the targets with
-    e/C. 16-bit logits are computed in float32. The gradient is softmax(input) - target.
+    counts it is NaN and the gradient 0, as in PyTorch, smoothed or not. `label_smoothing` e mixes
+    the targets with e/C. 16-bit logits are computed in float32. The gradient is softmax(input) -
+    target.
 
     Raises OutOfRangeError for a class number outside [0, C - 1], with its position (on a GPU this
     waits for the answer); ShapeError; DTypeError.
@@ -308,7 +309,17 @@ def cross_entropy(
         )  # fmt: skip
         y = soft_cross_entropy(rows, p)
         if reduction != "none":
-            y = sum_(y) if t.size or reduction == "sum" else sum_(y) + math.nan  # a mean of no rows
+            y = sum_(y)
+        if reduction == "mean":
+            counts = row_factors(
+                t,
+                w=w,
+                classes=classes,
+                ignore_index=ignore_index,
+                reduction="sum",
+                dtype=rows.dtype,
+            )
+            y = select(sum_(counts) == 0, math.nan, y)  # the mean of no rows, with gradient 0
         y = y.astype(x.dtype)
     return reshape(y, tuple(t.shape)) if reduction == "none" else y
 
