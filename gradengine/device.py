@@ -221,6 +221,16 @@ def import_cupy() -> Namespace:
     return cupy
 
 
+def usable(device: Device) -> Any:
+    """CuPy's object for a GPU; DeviceError where there is no such GPU."""
+    cupy = import_cupy()
+    count = int(cupy.cuda.runtime.getDeviceCount())
+    if device.type != "cuda" or device.index >= count:
+        listed = ", ".join(f"cuda:{i}" for i in range(count))
+        raise DeviceError(hinted(f"cuda: there is no {device}", f"this machine has {listed}"))
+    return cupy.cuda.Device(device.index)
+
+
 def cuda_is_available() -> bool:
     """Whether CuPy is installed and finds a GPU."""
     try:
@@ -238,7 +248,7 @@ def move(array: Array, device: str | Device, *, copy: bool = False) -> Array:
             return array.copy() if copy else array
         return xp.asnumpy(array)
     cupy = import_cupy()
-    with cupy.cuda.Device(target.index):
+    with usable(target):
         if xp is cupy and device_of(array) == target:
             return array.copy() if copy else array
         return cupy.array(array)
@@ -287,7 +297,7 @@ class default_device:
     def __init__(self, device: str | Device) -> None:
         target = Device(device)
         if target.type == "cuda":
-            import_cupy()
+            usable(target)
         self._token: Token[Device | None] = _default_device.set(target)
 
     def __enter__(self) -> Device:

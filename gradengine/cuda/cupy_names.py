@@ -25,8 +25,19 @@ UFUNCS = (
 
 FUNCTIONS = (
     *("zeros", "ones", "full", "empty", "zeros_like", "ones_like", "full_like", "empty_like"),
-    *("arange", "linspace", "eye", "tri", "tril", "triu", "diag", "meshgrid", "copy"),
-    *("concatenate", "stack", "split", "array_split", "repeat", "tile", "flip", "roll", "pad"),
+    *("arange", "linspace", "eye", "tri", "tril", "triu", "diag", "meshgrid", "copy", "copyto"),
+    *(
+        "concatenate",
+        "stack",
+        "copyto",
+        "split",
+        "array_split",
+        "repeat",
+        "tile",
+        "flip",
+        "roll",
+        "pad",
+    ),
     *("reshape", "ravel", "moveaxis", "swapaxes", "transpose", "squeeze", "expand_dims"),
     *("broadcast_to", "broadcast_arrays", "atleast_1d", "atleast_2d", "atleast_3d", "rollaxis"),
     *("ascontiguousarray", "take", "take_along_axis", "nonzero", "argwhere", "flatnonzero"),
@@ -46,6 +57,8 @@ AS_THEY_ARE = (
 """Types, constants and functions of dtypes that CuPy takes from NumPy."""
 
 SPECIAL = ("erf", "erfc", "ndtr", "cbrt", "exp2", "expm1", "log1p", "expit", "log_expit", "xlogy")
+
+STRIDE_TRICKS = ("as_strided", "sliding_window_view")
 
 LINALG = ("inv", "solve", "det", "slogdet", "cholesky", "eigh", "svd", "qr", "norm", "pinv")
 

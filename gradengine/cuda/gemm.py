@@ -25,6 +25,7 @@ from .cublaslt import CublasLt, GemmError, Matrix, Product
 
 __all__ = [
     "Library",
+    "broadcastable",
     "fits",
     "float32_matmul_precision",
     "get_float32_matmul_precision",
@@ -33,6 +34,7 @@ __all__ = [
     "matmul",
     "set_float32_matmul_precision",
     "using",
+    "weight_backward",
 ]
 
 Array: TypeAlias = Any
@@ -273,12 +275,18 @@ def _output(out: Array | None, shape: tuple[int, ...], dtype: Any) -> Array:
     return out
 
 
+def broadcastable(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    """Whether two shapes broadcast."""
+    pairs = zip(reversed(a), reversed(b), strict=False)
+    return all(i == j or 1 in (i, j) for i, j in pairs)
+
+
 def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-    n = max(len(a), len(b))
-    left, right = (1,) * (n - len(a)) + a, (1,) * (n - len(b)) + b
-    if any(i != j and 1 not in (i, j) for i, j in zip(left, right, strict=True)):
+    if not broadcastable(a, b):
         text = f"matmul: leading axes do not broadcast: {a} and {b}"
         raise ShapeError(hinted(text, "all axes but the last two must be equal or 1"))
+    n = max(len(a), len(b))
+    left, right = (1,) * (n - len(a)) + a, (1,) * (n - len(b)) + b
     return tuple(j if i == 1 else i for i, j in zip(left, right, strict=True))
 
 

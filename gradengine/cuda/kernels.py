@@ -373,6 +373,7 @@ def fire(
     block: tuple[int, int, int],
     layout: tuple[str, ...],
     values: tuple[Any, ...],
+    shared: int = 0,
 ) -> None:
     """`launch` where every microsecond counts: the arguments as numbers, and how they lie.
 
@@ -387,7 +388,7 @@ def fire(
     chosen = backend()
     if _traces:
         _note(name)
-    chosen.start(chosen.function(name, 0), grid, block, room.pointers, 0, None)
+    chosen.start(chosen.function(name, shared), grid, block, room.pointers, shared, None)
 
 
 # --- what ran ------------------------------------------------------------------------------------

@@ -204,24 +204,44 @@ def _as_matrix(
     if a.shape == b.shape and shapes.dense(a, b):
         pointer = backend().pointer
         return 1, a.size, (pointer(a), 0, 1, 0), (pointer(b), 0, 1, 0)
-    dense = _dense_strides(shape)
-    dimensions = shapes.joined(
-        shape, [dense, shapes.element_strides(a, shape), shapes.element_strides(b, shape)]
-    )
+    found = _matrix_of(shape, a.shape, a.strides, b.shape, b.strides, a.itemsize)
+    if found is None:
+        return None
+    rows, cols, steps, pitches = found
+    operands: list[Operand] = []
+    for x, step, pitch in zip((a, b), steps, pitches, strict=True):
+        address = backend().pointer(x)
+        if step and address % 16:
+            return None
+        operands.append((address, pitch, step, 0))
+    return rows, cols, operands[0], operands[1]
+
+
+Pair = tuple[int, int]
+
+
+@lru_cache(maxsize=4096)
+def _matrix_of(
+    shape: tuple[int, ...], a: Any, a_strides: Any, b: Any, b_strides: Any, itemsize: int
+) -> tuple[int, int, Pair, Pair] | None:
+    """rows, columns, steps along a row and between rows of two operands over a dense matrix."""
+    strides = [
+        _dense_strides(shape),
+        shapes.broadcast_strides(a, a_strides, itemsize, shape),
+        shapes.broadcast_strides(b, b_strides, itemsize, shape),
+    ]
+    dimensions = shapes.joined(shape, strides)
     if len(dimensions) > 2:
         return None
-    cols = dimensions[0][0]
-    rows, pitches = dimensions[1] if len(dimensions) == 2 else (1, (0, 0, 0))
-    n = p.width
+    cols, (_, *steps) = dimensions[0]
+    rows, (_, *pitches) = dimensions[1] if len(dimensions) == 2 else (1, (0, 0, 0))
+    n = 16 // itemsize
     if rows > 1 and cols % n:
         return None
-    operands: list[Operand] = []
-    for i, x in enumerate((a, b), 1):
-        step, pitch = dimensions[0][1][i], pitches[i]
-        if step not in (0, 1) or (step == 1 and (pitch % n or not shapes.aligned(x))):
+    for step, pitch in zip(steps, pitches, strict=True):
+        if step not in (0, 1) or (step == 1 and pitch % n):
             return None
-        operands.append((backend().pointer(x), pitch, step, 0))
-    return rows, cols, operands[0], operands[1]
+    return rows, cols, (steps[0], steps[1]), (pitches[0], pitches[1])
 
 
 _flat = shapes.dense
@@ -298,9 +318,9 @@ def bias_forward(functor: str, x: Array, bias: Array, parameters: Sequence[float
         return y
     rows = x.size // cols
     shape2 = shapes.matrix_grid(rows, cols // shapes.width(x.dtype))
-    op = shapes.members(x.dtype, parameters)
-    args = (x, bias, y, ctypes.c_int64(rows), ctypes.c_uint32(cols), op)
-    launch(f"bias_forward<{functor},{kind}>", shape2.grid, shape2.block, args)
+    layout = ("P", "P", "P", "q", "I", plan(functor, x.dtype, len(parameters)).members)
+    values = (*shapes.at(x, bias, y), rows, cols, *parameters)
+    fire(f"bias_forward<{functor},{kind}>", shape2.grid, shape2.block, layout, values)
     return y
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from ..errors import DTypeError, ShapeError, hinted
 from . import shapes
-from .kernels import backend, launch
-from .shapes import Array
+from .kernels import backend, fire, launch
+from .shapes import Array, at
 
 __all__ = [
     "advance",
@@ -41,25 +41,34 @@ def cast(x: Array, dtype: Any) -> Array:
         return x
     y = backend().empty(x.shape, dtype)
     n = 16 // max(x.itemsize, dtype.itemsize)
+    here, there = at(x, y)
     for part, lanes in pieces(x.size, n, x, y):
-        a, b = x.reshape(-1)[part], y.reshape(-1)[part]
-        grid = (shapes.blocks(a.size // lanes, shapes.THREADS), 1, 1)
-        name = f"cast<{lanes},{source},{target}>"
-        launch(name, grid, (shapes.THREADS, 1, 1), (a, b, np.int64(a.size)))
+        size = part.stop - part.start
+        grid = (shapes.blocks(size // lanes, shapes.THREADS), 1, 1)
+        values = (here + part.start * x.itemsize, there + part.start * y.itemsize, size)
+        fire(f"cast<{lanes},{source},{target}>", grid, BLOCK, ("P", "P", "q"), values)
     return y
+
+
+BLOCK = (shapes.THREADS, 1, 1)
 
 
 def pieces(size: int, n: int, *arrays: Array) -> list[tuple[slice, int]]:
     """Slices of a flat buffer with the vector each takes: the whole vectors, then what is left."""
     whole = size // n * n if n > 1 and shapes.aligned(*arrays) else 0
+    if whole == size and size:
+        return [(slice(0, size), n)]
     parts = [(slice(0, whole), n), (slice(whole, size), 1)]
     return [(part, lanes) for part, lanes in parts if part.stop > part.start]
 
 
 def contiguous(x: Array) -> Array:
     """`x` itself if it is C-contiguous, else a contiguous copy."""
-    if x.flags.c_contiguous:
-        return x
+    return x if backend().contiguous(x) else solid(x)
+
+
+def solid(x: Array) -> Array:
+    """A contiguous copy of `x` in memory of its own, which starts on a 16-byte boundary."""
     y = backend().empty(x.shape, x.dtype)
     copy_into(y, x)
     return y
@@ -79,7 +88,8 @@ def copy_into(y: Array, x: Array) -> None:
     if swapped is not None:
         batch, rows, cols = swapped
         tiles = (shapes.ceil_div(cols, 32), min(65535, shapes.ceil_div(rows, 32)), batch)
-        launch(f"transpose<{word}>", tiles, (32, 8, 1), (x, y, np.int64(rows), np.int64(cols)))
+        values = (*at(x, y), rows, cols)
+        fire(f"transpose<{word}>", tiles, (32, 8, 1), ("P", "P", "q", "q"), values)
         return
     if x.size >= shapes.LIMIT or len(dimensions) > shapes.MAX_DIMENSIONS:
         axis = next(i for i, size in enumerate(x.shape) if size > 1)
@@ -132,8 +142,9 @@ def gather(table: Array, index: Array, bad: Array | None = None) -> Array:
         return y
     n = shapes.lanes(cols, table.dtype, table, y)
     shape = shapes.matrix_grid(index.size, cols // n)
-    args = (table, index, y, np.int64(index.size), np.int64(size), np.uint32(cols), bad)
-    launch(f"gather_rows<{n},{kind},{of_index}>", shape.grid, shape.block, args)
+    layout = ("P", "P", "P", "q", "q", "I", "P")
+    values = (*at(table, index, y), index.size, size, cols, *at(bad))
+    fire(f"gather_rows<{n},{kind},{of_index}>", shape.grid, shape.block, layout, values)
     return y
 
 
@@ -190,16 +201,16 @@ def dropout(x: Array, p: float, seed: int, offset: int, live: Array | None = Non
     on the device, replaces seed and offset where a captured step is replayed.
     """
     kind = shapes.c_type(x.dtype)
-    x = x if shapes.dense(x) else x.copy()
+    x = x if shapes.dense(x) else solid(x)
     y = backend().empty(x.shape, x.dtype)
     if x.size == 0:
         return y
-    wide = shapes.accumulator(x.dtype).type
-    scale = wide(1 / (1 - p)) if p < 1 else wide(0)
+    scale = 1 / (1 - p) if p < 1 else 0.0
     group = max(4, shapes.width(x.dtype))
     grid = (shapes.blocks(x.size, shapes.THREADS * group), 1, 1)
-    numbers = (np.int64(x.size), np.float32(p), scale, np.uint64(seed), np.uint64(offset), live)
-    launch(f"dropout<{kind}>", grid, (shapes.THREADS, 1, 1), (x, y, *numbers))
+    layout = ("P", "P", "q", "f", shapes.accumulator(x.dtype).char, "Q", "Q", "P")
+    values = (*at(x, y), x.size, p, scale, seed, offset, *at(live))
+    fire(f"dropout<{kind}>", grid, BLOCK, layout, values)
     return y
 
 
@@ -208,8 +219,8 @@ def uniform(shape: tuple[int, ...], dtype: Any, seed: int, offset: int) -> Array
     y = backend().empty(shape, np.dtype(dtype))
     if y.size:
         grid = (shapes.blocks(shapes.ceil_div(y.size, 2), shapes.THREADS), 1, 1)
-        args = (y, np.int64(y.size), np.uint64(seed), np.uint64(offset))
-        launch(f"random_uniform<{shapes.c_type(dtype)}>", grid, (shapes.THREADS, 1, 1), args)
+        values = (*at(y), y.size, seed, offset)
+        fire(f"random_uniform<{shapes.c_type(dtype)}>", grid, BLOCK, ("P", "q", "Q", "Q"), values)
     return y
 
 

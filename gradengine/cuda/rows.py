@@ -9,6 +9,7 @@ Floor 1: stands on shapes.py, columns.py, moves.py and kernels.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,9 @@ import numpy as np
 from ..errors import DTypeError, ShapeError, hinted
 from . import shapes
 from .columns import column_sums
-from .kernels import backend, launch
+from .kernels import backend, fire
 from .moves import contiguous
-from .shapes import Array, Grid
+from .shapes import Array, Grid, at
 
 __all__ = [
     "count_targets",
@@ -45,9 +46,18 @@ def _matrix(name: str, x: Array) -> tuple[Array, int, int]:
     return contiguous(x), (x.size // cols if cols else 0), cols
 
 
-def _row_grid(rows: int, vectors: int, bytes_per_row: int) -> tuple[Grid, bool, int]:
-    """Launch shape, whether rows are kept in shared memory, and its bytes."""
-    limit = backend().shared_limit()
+def _row_grid(rows: int, vectors: int, bytes_per_row: int) -> tuple[Grid, str, int]:
+    """Launch shape, whether rows are kept in shared memory (as C++ has it), and its bytes."""
+    chosen = backend()
+    return _row_shape(
+        rows, vectors, bytes_per_row, chosen.shared_limit(), 32 * chosen.multiprocessors()
+    )
+
+
+@lru_cache(maxsize=4096)
+def _row_shape(
+    rows: int, vectors: int, bytes_per_row: int, limit: int, most: int
+) -> tuple[Grid, str, int]:
     if vectors <= 128:
         side = 8
         while side > 1 and side * bytes_per_row > limit:
@@ -57,8 +67,8 @@ def _row_grid(rows: int, vectors: int, bytes_per_row: int) -> tuple[Grid, bool, 
         side = 1
         block = (min(512, max(64, shapes.power_of_two(shapes.ceil_div(vectors, 4)))), 1, 1)
     cached = side * bytes_per_row <= limit
-    grid = (shapes.blocks(rows, side), 1, 1)
-    return Grid(grid, block), cached, side * bytes_per_row if cached else 0
+    grid = (max(1, min(shapes.ceil_div(rows, side), most)), 1, 1)
+    return Grid(grid, block), _flag(cached), side * bytes_per_row if cached else 0
 
 
 def _flag(value: bool) -> str:
@@ -77,8 +87,8 @@ def softmax_forward(x: Array, *, log: bool = False) -> Array:
         return y
     n = shapes.lanes(cols, x.dtype, x, y)
     shape, cached, shared = _row_grid(rows, cols // n, cols * x.itemsize)
-    name = f"softmax_forward<{_flag(log)},{_flag(cached)},{n},{kind}>"
-    launch(name, shape.grid, shape.block, (x, y, np.int64(rows), np.uint32(cols)), shared)
+    name = f"softmax_forward<{_flag(log)},{cached},{n},{kind}>"
+    fire(name, shape.grid, shape.block, ("P", "P", "q", "I"), (*at(x, y), rows, cols), shared)
     return y
 
 
@@ -93,8 +103,9 @@ def softmax_vjp(g: Array, y: Array, *, log: bool = False) -> Array:
         return dx
     n = shapes.lanes(cols, y.dtype, y, g, dx)
     shape, cached, shared = _row_grid(rows, cols // n, 2 * cols * y.itemsize)
-    name = f"softmax_vjp<{_flag(log)},{_flag(cached)},{n},{kind}>"
-    launch(name, shape.grid, shape.block, (y, g, dx, np.int64(rows), np.uint32(cols)), shared)
+    name = f"softmax_vjp<{_flag(log)},{cached},{n},{kind}>"
+    values = (*at(y, g, dx), rows, cols)
+    fire(name, shape.grid, shape.block, ("P", "P", "P", "q", "I"), values, shared)
     return dx
 
 
@@ -138,11 +149,11 @@ def softmax_cross_entropy(
         return backend().zeros(x.shape[:-1], wide) if loss else None, dx
     n = shapes.lanes(cols, x.dtype, x, dx)
     shape, cached, shared = _row_grid(rows, cols // n, cols * x.itemsize)
-    name = f"softmax_cross_entropy<{_flag(cached)},{n},{kind}>"
-    numbers = (np.int64(rows), np.uint32(cols), wide.type(scale), np.int64(ignore_index))
-    step = np.int64(0 if factor is None or factor.size == 1 else 1)
-    args = (x, target, losses, dx, *numbers, factor, step, counts)
-    launch(name, shape.grid, shape.block, args, shared)
+    name = f"softmax_cross_entropy<{cached},{n},{kind}>"
+    layout = ("P", "P", "P", "P", "q", "I", wide.char, "q", "P", "q", "P")
+    step = 0 if factor is None or factor.size == 1 else 1
+    numbers = (rows, cols, scale, ignore_index, *at(factor), step, *at(counts))
+    fire(name, shape.grid, shape.block, layout, (*at(x, target, losses, dx), *numbers), shared)
     return losses, dx
 
 
@@ -152,16 +163,18 @@ def count_targets(target: Array, classes: int, ignore_index: int) -> Array:
     if kind is None:
         raise DTypeError(hinted(f"count_targets: {target.dtype}", "use int64 or int32"))
     counts = backend().empty((2,), np.dtype(np.int64))
-    numbers = (np.int64(target.size), np.int64(classes), np.int64(ignore_index))
-    launch(f"count_targets<{kind}>", (1, 1, 1), (512, 1, 1), (contiguous(target), counts, *numbers))
+    target = contiguous(target)
+    values = (*at(target, counts), target.size, classes, ignore_index)
+    fire(f"count_targets<{kind}>", (1, 1, 1), (512, 1, 1), ("P", "P", "q", "q", "q"), values)
     return counts
 
 
 def total_loss(losses: Array, dtype: Any, counts: Array | None = None) -> Array:
     """The sum of the rows' losses, over counts[0] if that is given, as a 0-d array of `dtype`."""
     y = backend().empty((), np.dtype(dtype))
-    args = (losses, counts, y, np.int64(losses.size))
-    launch(f"total_loss<{shapes.c_type(dtype)}>", (1, 1, 1), (512, 1, 1), args)
+    values = (*at(losses, counts, y), losses.size)
+    name = f"total_loss<{shapes.c_type(dtype)}>"
+    fire(name, (1, 1, 1), (512, 1, 1), ("P", "P", "P", "q"), values)
     return y
 
 
@@ -195,9 +208,10 @@ def norm_forward(
         return y, mean, rstd
     n = shapes.lanes(cols, x.dtype, x, weight, bias, y)
     shape, cached, shared = _row_grid(rows, cols // n, cols * x.itemsize)
-    name = f"norm_forward<{_flag(centered)},{_flag(cached)},{n},{kind}>"
-    numbers = (np.int64(rows), np.uint32(cols), wide.type(epsilon))
-    launch(name, shape.grid, shape.block, (x, weight, bias, y, mean, rstd, *numbers), shared)
+    name = f"norm_forward<{_flag(centered)},{cached},{n},{kind}>"
+    layout = ("P", "P", "P", "P", "P", "P", "q", "I", wide.char)
+    values = (*at(x, weight, bias, y, mean, rstd), rows, cols, epsilon)
+    fire(name, shape.grid, shape.block, layout, values, shared)
     return y, mean, rstd
 
 
@@ -234,8 +248,9 @@ def norm_vjp(
     wide = shapes.accumulator(x.dtype)
     partial = backend().empty((1, grid, 2 * cols), wide) if affine else None
     name = f"norm_vjp<{_flag(mean is not None)},{per},{n},{kind}>"
-    args = (x, weight, g, mean, rstd, dx, partial, np.int64(rows), np.uint32(cols))
-    launch(name, (grid, 1, 1), (threads, 1, 1), args)
+    layout = ("P", "P", "P", "P", "P", "P", "P", "q", "I")
+    values = (*at(x, weight, g, mean, rstd, dx, partial), rows, cols)
+    fire(name, (grid, 1, 1), (threads, 1, 1), layout, values)
     if partial is None:
         return dx, None, None
     sums = column_sums(partial, x.dtype).reshape(2, cols)

@@ -46,7 +46,7 @@ def c_type(dtype: Any) -> str:
     >>> c_type(np.float32)
     'float'
     """
-    found = C_TYPES.get(np.dtype(dtype))
+    found = C_TYPES.get(dtype) or C_TYPES.get(np.dtype(dtype))
     if found is None:
         raise DTypeError(
             hinted(
@@ -64,12 +64,15 @@ def supported(dtype: Any) -> bool:
 
 def accumulator(dtype: Any) -> Any:
     """The dtype that sums of `dtype` are kept in: float32, or float64 for float64."""
-    return np.dtype(np.float64 if np.dtype(dtype) == np.float64 else np.float32)
+    return _DOUBLE if dtype == _DOUBLE else _SINGLE
+
+
+_SINGLE, _DOUBLE = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def width(dtype: Any) -> int:
     """Elements in 16 bytes."""
-    return 16 // np.dtype(dtype).itemsize
+    return 16 // (dtype.itemsize if dtype.__class__ is not type else np.dtype(dtype).itemsize)
 
 
 def one_dtype(name: str, *arrays: Array) -> str:
@@ -109,16 +112,28 @@ SCALAR = {"e": "e", "E": "H", "f": "f", "d": "d"}
 """The code of the module struct for one number of a dtype, by the dtype's character."""
 
 
+def at(*arrays: Array | None) -> tuple[int, ...]:
+    """The addresses of arrays, 0 for None."""
+    pointer = backend().pointer
+    return tuple([0 if x is None else pointer(x) for x in arrays])
+
+
 def aligned(*arrays: Array, bytes: int = 16) -> bool:
     """Whether every array starts on a 16-byte boundary."""
     pointer = backend().pointer
-    return all(x is None or pointer(x) % bytes == 0 for x in arrays)
+    for x in arrays:  # noqa: SIM110  # a generator would cost as much as all the rest
+        if x is not None and pointer(x) % bytes:
+            return False
+    return True
 
 
 def dense(*arrays: Array) -> bool:
     """Whether every array is C-contiguous and starts on a 16-byte boundary."""
     chosen = backend()
-    return all(x is None or (chosen.contiguous(x) and chosen.pointer(x) % 16 == 0) for x in arrays)
+    for x in arrays:
+        if x is not None and (not chosen.contiguous(x) or chosen.pointer(x) % 16):
+            return False
+    return True
 
 
 def lanes(columns: int, dtype: Any, *arrays: Array) -> int:
@@ -250,12 +265,19 @@ def joined(shape: Sequence[int], strides: Sequence[Sequence[int]]) -> list[Dimen
 
 def element_strides(x: Array, shape: Sequence[int]) -> tuple[int, ...]:
     """Strides of `x` in elements when broadcast to `shape`: 0 along what it repeats."""
-    missing = len(shape) - x.ndim
-    own = (
-        0 if size == 1 and wanted != 1 else step // x.itemsize
-        for size, wanted, step in zip(x.shape, shape[missing:], x.strides, strict=True)
+    return broadcast_strides(x.shape, x.strides, x.itemsize, shape)
+
+
+def broadcast_strides(
+    own: Sequence[int], strides: Sequence[int], itemsize: int, shape: Sequence[int]
+) -> tuple[int, ...]:
+    """Strides in elements of an array of shape `own` when broadcast to `shape`."""
+    missing = len(shape) - len(own)
+    found = (
+        0 if size == 1 and wanted != 1 else step // itemsize
+        for size, wanted, step in zip(own, shape[missing:], strides, strict=True)
     )
-    return (0,) * missing + tuple(own)
+    return (0,) * missing + tuple(found)
 
 
 def layout(dimensions: Sequence[Dimension]) -> Any:

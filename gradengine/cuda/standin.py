@@ -17,6 +17,7 @@ import sys
 import types
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -133,8 +134,19 @@ def _asnumpy(a: Any, stream: Any = None, order: str = "C", out: Any = None) -> A
     return a.get(order=order, out=out) if isinstance(a, ndarray) else np.asarray(a)
 
 
+def _result_type(*operands: Any) -> Any:
+    return np.result_type(*(x.dtype if isinstance(x, ndarray) else x for x in operands))
+
+
 def _may_share_memory(a: Any, b: Any) -> bool:
     return bool(np.may_share_memory(_operand(a), _operand(b)))
+
+
+def _strided(name: str) -> Any:
+    import numpy.lib.stride_tricks as tricks
+
+    function = getattr(tricks, name)
+    return lambda x, *args, **kwargs: function(x, *args, **kwargs, writeable=True)
 
 
 def _module() -> Any:
@@ -146,9 +158,12 @@ def _module() -> Any:
         setattr(made, name, _function(name, getattr(np, name)))
     for name in names.AS_THEY_ARE:
         setattr(made, name, getattr(np, name))
+    made.result_type = _result_type
     own = {"where": _where, "array": _array, "asarray": _asarray, "asnumpy": _asnumpy}
     for name, function in (own | {"may_share_memory": _may_share_memory}).items():
         setattr(made, name, function)
+    tricks = {n: _function(f"lib.stride_tricks.{n}", _strided(n)) for n in names.STRIDE_TRICKS}
+    made.lib = types.SimpleNamespace(stride_tricks=types.SimpleNamespace(**tricks))
     made.linalg = types.SimpleNamespace(
         **{n: _function(f"linalg.{n}", getattr(np.linalg, n)) for n in names.LINALG}
     )
@@ -195,10 +210,21 @@ class StandinBackend(EmulatorBackend):
         return found
 
 
+@cache
+def _backend() -> StandinBackend:
+    """One for the process, so that every kernel is compiled and loaded once."""
+    return StandinBackend()
+
+
 @contextmanager
-def standin(device_count: int = 2, **options: Any) -> Generator[StandinBackend]:
-    """A test helper: `cupy` is the stand-in inside the block, with `device_count` devices."""
-    backend = StandinBackend(**options)
+def standin(device_count: int = 2, seed: int = 0) -> Generator[StandinBackend]:
+    """A test helper: `cupy` is the stand-in inside the block, with `device_count` devices.
+
+    `seed` is the emulator's: another order of threads and blocks for each.
+    """
+    backend = _backend()
+    backend.seed = seed
+    backend.calls.clear()
     modules = {"cupy": module, "cupy.cuda": module.cuda, "cupyx": types.ModuleType("cupyx")}
     modules |= {"cupyx.scipy": types.ModuleType("cupyx.scipy"), "cupyx.scipy.special": _special()}
     before = {name: sys.modules.get(name) for name in modules}

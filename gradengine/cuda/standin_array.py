@@ -65,6 +65,9 @@ def wrap(y: Any, *sources: Any) -> Any:
         for x in sources:
             if isinstance(x, ndarray) and np.may_share_memory(found, x.host):
                 base = x if x.base is None else x.base
+                if x.host.flags.writeable and not found.flags.writeable:
+                    found = found.view()
+                    found.flags.writeable = True  # NumPy alone makes diagonals read-only
     return ndarray.of(found, base)
 
 

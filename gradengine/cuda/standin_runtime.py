@@ -151,6 +151,7 @@ class Runtime:
     """The state of the stand-in: devices, streams, memory; `cuda` is its `cupy.cuda`."""
 
     total = 2**34
+    session = 0
 
     def __init__(self) -> None:
         self.reserve: Callable[..., Any] = np.empty
@@ -162,6 +163,7 @@ class Runtime:
         self.count = count
 
     def stop(self) -> None:
+        self.session += 1
         self.count = self.current = self.used = self.limit = 0
         self.log: list[str] = []
         self.streams: list[Any] = []
@@ -200,10 +202,11 @@ class Runtime:
     def account(self, found: Any) -> None:
         size = found.nbytes
         self.used += size
-        weakref.finalize(found, self._free, size)
+        weakref.finalize(found, self._free, size, self.session)
 
-    def _free(self, size: int) -> None:
-        self.used -= size
+    def _free(self, size: int, session: int) -> None:
+        if session == self.session:
+            self.used -= size
 
     def memory_info(self) -> tuple[int, int]:
         return self.total - self.used, self.total

@@ -17,9 +17,9 @@ import numpy as np
 from ..errors import DTypeError, hinted
 from . import shapes
 from .columns import square_sums
-from .kernels import backend, launch
-from .moves import pieces
-from .shapes import Array
+from .kernels import backend, fire, launch
+from .moves import BLOCK, contiguous, pieces
+from .shapes import Array, at
 
 __all__ = ["adam_step", "clip_coefficient", "scale_by", "sgd_step", "step_struct"]
 
@@ -48,8 +48,9 @@ def step_struct(dtype: Any, **values: float) -> ctypes.Structure:
 def _check(name: str, p: Array, g: Array, *wide: Array | None, scale: Array | None = None) -> str:
     kind = shapes.one_dtype(name, p, g)
     shapes.same_shape(name, p, g, *wide)
+    dense = backend().contiguous
     for x in (p, g, *wide):
-        if x is not None and not x.flags.c_contiguous:
+        if x is not None and not dense(x):
             raise DTypeError(hinted(f"{name}: a buffer is not contiguous", "use flat buffers"))
     for x in (*wide, scale):
         if x is not None and x.dtype != shapes.accumulator(p.dtype):
@@ -59,11 +60,18 @@ def _check(name: str, p: Array, g: Array, *wide: Array | None, scale: Array | No
     return kind
 
 
+def _codes(dtype: Any) -> str:
+    """A Step for the module struct."""
+    return ("d" if dtype == np.float64 else "f") * len(FIELDS)
+
+
 def _lanes(dtype: Any) -> int:
     return 2 if np.dtype(dtype) == np.float64 else 4
 
 
 def _cut(part: slice, *arrays: Array | None) -> list[Array | None]:
+    if all(x is None or x.size == part.stop - part.start for x in arrays):
+        return [*arrays]  # the whole of them
     return [x if x is None else x.reshape(-1)[part] for x in arrays]
 
 
@@ -91,15 +99,13 @@ def sgd_step(
     gradient; `live` a Step in device memory that replaces the numbers.
     """
     kind = _check("sgd_step", p, g, buffer, master, scale=scale)
-    step = step_struct(
-        p.dtype, lr=lr, weight_decay=weight_decay, beta1=momentum, beta2=1 - dampening
-    )
+    numbers = (lr, weight_decay, momentum, 1 - dampening, 0, 0, 0, 1 - momentum, dampening)
+    layout = ("P", "P", "P", "P", "q", _codes(p.dtype), "P", "P", "i", "i")
     for part, n in pieces(p.size, _lanes(p.dtype), p, g, buffer, master):
         a, b, c, d = _cut(part, p, g, buffer, master)
         grid = (shapes.blocks((part.stop - part.start) // n, shapes.THREADS), 1, 1)
-        flags = (np.int32(nesterov), np.int32(first))
-        args = (a, b, c, d, np.int64(part.stop - part.start), step, live, scale, *flags)
-        launch(f"sgd_step<{n},{kind}>", grid, (shapes.THREADS, 1, 1), args)
+        values = (*at(a, b, c, d), part.stop - part.start, *numbers, *at(live, scale))
+        fire(f"sgd_step<{n},{kind}>", grid, BLOCK, layout, (*values, nesterov, first))
 
 
 def adam_step(
@@ -121,23 +127,16 @@ def adam_step(
 ) -> None:
     """Step number `step` (from 1) of Adam, or AdamW if `decoupled`, in place."""
     kind = _check("adam_step", p, g, m, v, master, scale=scale)
-    numbers = step_struct(
-        p.dtype,
-        lr=lr,
-        weight_decay=weight_decay,
-        beta1=beta1,
-        beta2=beta2,
-        epsilon=epsilon,
-        correction1=1 - beta1**step,
-        correction2=1 - beta2**step,
-    )
+    corrections = (1 - beta1**step, 1 - beta2**step)
+    numbers = (lr, weight_decay, beta1, beta2, epsilon, *corrections, 1 - beta1, 1 - beta2)
+    layout = ("P", "P", "P", "P", "P", "q", _codes(p.dtype), "P", "P")
     flag = "true" if decoupled else "false"
     for part, n in pieces(p.size, _lanes(p.dtype), p, g, m, v, master):
         a, b, c, d, e = _cut(part, p, g, m, v, master)
         size = part.stop - part.start
         grid = (shapes.blocks(size // n, shapes.THREADS), 1, 1)
-        args = (a, b, c, d, e, np.int64(size), numbers, live, scale)
-        launch(f"adam_step<{flag},{n},{kind}>", grid, (shapes.THREADS, 1, 1), args)
+        values = (*at(a, b, c, d, e), size, *numbers, *at(live, scale))
+        fire(f"adam_step<{flag},{n},{kind}>", grid, BLOCK, layout, values)
 
 
 # --- norm and clipping ---------------------------------------------------------------------------
@@ -155,7 +154,7 @@ def clip_coefficient(gradients: Sequence[Array], max_norm: float) -> Array:
             raise DTypeError(
                 hinted("clip: float64 and narrower gradients together", "clip them apart")
             )
-        squares[i : i + 1] = square_sums(g if g.flags.c_contiguous else g.copy())
+        squares[i : i + 1] = square_sums(contiguous(g))
     result = backend().empty((2,), wide)
     args = (squares, np.int64(len(gradients)), wide.type(max_norm), result)
     launch(f"clip_coefficient<{shapes.c_type(wide)}>", (1, 1, 1), (256, 1, 1), args)
