@@ -115,7 +115,8 @@ def _projected(
     if p.in_proj_weight is None:
         weights = (p.q_proj_weight, p.k_proj_weight, p.v_proj_weight)
     elif same:
-        return _heads(ops.linear(query, p.in_proj_weight, p.in_proj_bias), 3, heads, first)
+        q, k, v = _heads(ops.linear(query, p.in_proj_weight, p.in_proj_bias), 3, heads, first)
+        return q, k, v
     elif shared:
         size = p.in_proj_weight.shape[1]
         w_q, w_kv = ops.array_split(p.in_proj_weight, [size])
@@ -135,11 +136,16 @@ def _projected(
     return q, k, v
 
 
-def _heads(x: Any, parts: int, heads: int, batch_first: bool) -> tuple[Any, ...]:
-    """(N, T, parts*H*d) or (T, N, ...) as `parts` arrays (N, H, T, d), all views."""
+def _heads(x: Any, parts: int, heads: int, batch_first: bool) -> list[Any]:
+    """(N, T, parts*H*d) or (T, N, ...) as `parts` arrays (N, H, T, d), all views.
+
+    The parts are taken before their axes change places: their cotangents are then put together
+    in one copy, in the order of the product they go to.
+    """
     a, b, width = x.shape
     x = x.reshape((a, b, parts, heads, width // (parts * heads)))
-    return ops.unstack(ops.permute_dims(x, (2, 0, 3, 1, 4) if batch_first else (2, 1, 3, 0, 4)))
+    order = (0, 2, 1, 3) if batch_first else (1, 2, 0, 3)
+    return [ops.permute_dims(part, order) for part in ops.unstack(x, axis=2)]
 
 
 def _appended(x: Any, row: Any) -> Any:
