@@ -174,6 +174,7 @@ class Optimizer:
         self.state.clear()
         self.state.update(states)
         self._plans.clear()
+        self.has_stepped = True  # in the run that was saved; a schedule that goes on must not warn
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
