@@ -7,11 +7,17 @@ and dicts too: a plain list has the names a ModuleList would have.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from gradengine.errors import MemberError, hinted
 from gradengine.nn.parameter import Buffer, Parameter
 from gradengine.tensor import Tensor
+
+if TYPE_CHECKING:
+    from gradengine.nn.module import Module
+
+# pyright: reportPrivateUsage=false
+# Which names are buffers is private to people, not to this file.
 
 Keys = tuple[Any, ...]
 Undo = tuple[Any, Any, Any]
@@ -44,18 +50,22 @@ def slots(container: Any, kinds: tuple[type[Any], ...]) -> Iterator[tuple[Keys, 
                 yield (key, *keys), member
 
 
-def tensors(module: Any, flags: dict[str, bool] | None) -> Iterator[tuple[Keys, Any, bool | None]]:
+def tensors(module: Module) -> Iterator[tuple[Keys, Any, bool | None]]:
     """(keys, tensor, persistent) of a module itself; `persistent` is None for a Parameter.
 
-    `flags` are the names registered as buffers, whatever tensor they hold at the moment.
+    Buffers are names, whatever tensor they hold at the moment; so is, during a functional_call,
+    what stands in for a parameter.
     """
-    own = cast("dict[str, Any]", vars(module))
-    for keys, value in slots(own, (Parameter, Buffer)):
+    own = vars(module)
+    flags, stand_ins = module._buffer_flags or {}, module._stand_ins or {}
+    for keys, value in slots(own, (Tensor,) if stand_ins else (Parameter, Buffer)):
         if isinstance(value, Parameter):
             yield keys, value, None
-        elif len(keys) > 1:
+        elif keys in stand_ins:
+            yield keys, value, stand_ins[keys]
+        elif isinstance(value, Buffer) and len(keys) > 1:
             yield keys, value, value.persistent
-    for name, persistent in (flags or {}).items():
+    for name, persistent in flags.items():
         value = own.get(name)
         if isinstance(value, Tensor):
             yield (name,), value, persistent

@@ -19,7 +19,7 @@ from gradengine.dtypes import as_dtype, is_inexact
 from gradengine.errors import DTypeError, MemberError, hinted
 from gradengine.interop.protocols import parse_to
 from gradengine.nn import hooks, state, texts
-from gradengine.nn.members import check_name, dotted, members, tensors
+from gradengine.nn.members import Keys, check_name, dotted, members, tensors
 from gradengine.nn.parameter import Buffer as Buffer
 from gradengine.nn.parameter import Parameter as Parameter
 from gradengine.tensor import Tensor
@@ -42,17 +42,18 @@ class Module:
     ['factor']
     """
 
-    __slots__ = ("__dict__", "__weakref__", "_buffer_flags", "_hooks")
+    __slots__ = ("__dict__", "__weakref__", "_buffer_flags", "_hooks", "_stand_ins")
 
     training: bool = True
     forward: Callable[..., Any]
     _buffer_flags: dict[str, bool] | None  # the names of buffers, and whether they are saved
     _hooks: hooks.Hooks | None
+    _stand_ins: dict[Keys, bool | None] | None  # what functional_call has put in place of its own
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
         module = object.__new__(cls)
-        object.__setattr__(module, "_buffer_flags", None)
-        object.__setattr__(module, "_hooks", None)
+        for slot in ("_buffer_flags", "_hooks", "_stand_ins"):
+            object.__setattr__(module, slot, None)
         return module
 
     def __init__(self) -> None:
@@ -188,7 +189,7 @@ class Module:
         seen: set[int] = set()
         every = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
         for path, module in every if recurse else [(prefix, self)]:
-            for keys, value, persistent in tensors(module, module._buffer_flags):
+            for keys, value, persistent in tensors(module):
                 if (persistent is None) == learned and id(value) not in seen:
                     if remove_duplicate:
                         seen.add(id(value))

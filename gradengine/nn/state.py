@@ -20,9 +20,6 @@ from gradengine.writes import replace
 if TYPE_CHECKING:
     from gradengine.nn.module import Module
 
-# pyright: reportPrivateUsage=false
-# Which buffers are saved is private to people, not to this file.
-
 SHOWN = 12
 
 
@@ -62,7 +59,7 @@ def state_dict(module: Module, *, prefix: str = "", keep_vars: bool = False) -> 
 def _owned(module: Module) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for path, part in module.named_modules(remove_duplicate=False):
-        for keys, tensor, persistent in tensors(part, part._buffer_flags):
+        for keys, tensor, persistent in tensors(part):
             if persistent is False:
                 continue
             name = dotted(path, ".".join(map(str, keys)))

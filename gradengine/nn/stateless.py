@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from gradengine.errors import DTypeError, GraphError, MemberError, ShapeError, hinted
-from gradengine.nn.members import Keys, dotted, put, restore, tensors
+from gradengine.nn.members import Keys, Undo, dotted, put, restore, tensors
 from gradengine.nn.state import nearest
 from gradengine.tensor import Tensor
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # pyright: reportPrivateUsage=false
 # Where a module keeps its tensors is private to people, not to this file.
 
-Place = tuple[Any, Keys, Tensor]
+Place = tuple[Any, Keys, Tensor, bool | None]
 _lock = threading.Lock()
 _busy: dict[int, list[int]] = {}  # module -> the threads inside a call of it, nested ones too
 
@@ -51,26 +51,32 @@ def functional_call(
     >>> ge.grad(f)(ge.tensor([[2.0]]))
     tensor([[3.]])
     """
-    places = _places(module)
-    chosen = _chosen(module, _merged(parameter_and_buffer_dicts), places, tie_weights, strict)
     given = cast("tuple[Any, ...]", args) if isinstance(args, tuple) else (args,)
-    undo: list[Any] = []
+    undo: list[Undo] = []
+    known: list[tuple[Module, Any]] = []
     _enter(module)
     try:
+        places = _places(module)
+        chosen = _chosen(module, _merged(parameter_and_buffer_dicts), places, tie_weights, strict)
         for name, value in chosen.items():
-            owner, keys, _ = places[name]
+            owner, keys, _, persistent = places[name]
             undo.append(put(vars(owner), keys, value))
+            if keys[0] not in (owner._buffer_flags or {}):
+                known.append((owner, owner._stand_ins))
+                owner._stand_ins = {**(owner._stand_ins or {}), keys: persistent}
         return module(*given, **(kwargs or {}))
     finally:
         restore(undo)
+        for owner, before in reversed(known):
+            owner._stand_ins = before
         _leave(module)
 
 
 def _places(module: Module) -> dict[str, Place]:
     return {
-        dotted(path, ".".join(map(str, keys))): (part, keys, tensor)
+        dotted(path, ".".join(map(str, keys))): (part, keys, tensor, persistent)
         for path, part in module.named_modules(remove_duplicate=False)
-        for keys, tensor, _ in tensors(part, part._buffer_flags)
+        for keys, tensor, persistent in tensors(part)
     }
 
 
@@ -105,7 +111,7 @@ def _chosen(
             raise ShapeError(hinted(text, "give a tensor of the same shape"))
     chosen = dict(given)
     by_tensor = {id(places[name][2]): name for name in given} if tie else {}
-    for name, (_, _, tensor) in places.items():
+    for name, (_, _, tensor, _) in places.items():
         source = by_tensor.get(id(tensor))
         if source is None:
             continue
