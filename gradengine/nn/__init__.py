@@ -34,8 +34,12 @@ from gradengine.nn.activation_gates import Softsign as Softsign
 from gradengine.nn.activation_gates import Tanh as Tanh
 from gradengine.nn.activation_gates import Tanhshrink as Tanhshrink
 from gradengine.nn.adaptive import AdaptiveLogSoftmaxWithLoss as AdaptiveLogSoftmaxWithLoss
+from gradengine.nn.adaptive import LinearCrossEntropyLoss as LinearCrossEntropyLoss
 from gradengine.nn.attention import MultiheadAttention as MultiheadAttention
 from gradengine.nn.cache import KVCache as KVCache
+from gradengine.nn.cells import GRUCell as GRUCell
+from gradengine.nn.cells import LSTMCell as LSTMCell
+from gradengine.nn.cells import RNNCell as RNNCell
 from gradengine.nn.containers import ModuleDict as ModuleDict
 from gradengine.nn.containers import ModuleList as ModuleList
 from gradengine.nn.containers import Sequential as Sequential
@@ -126,6 +130,9 @@ from gradengine.nn.ranking import MultiLabelMarginLoss as MultiLabelMarginLoss
 from gradengine.nn.ranking import MultiMarginLoss as MultiMarginLoss
 from gradengine.nn.ranking import TripletMarginLoss as TripletMarginLoss
 from gradengine.nn.ranking import TripletMarginWithDistanceLoss as TripletMarginWithDistanceLoss
+from gradengine.nn.recurrent import GRU as GRU
+from gradengine.nn.recurrent import LSTM as LSTM
+from gradengine.nn.recurrent import RNN as RNN
 from gradengine.nn.resampling import Upsample as Upsample
 from gradengine.nn.resampling import UpsamplingBilinear2d as UpsamplingBilinear2d
 from gradengine.nn.resampling import UpsamplingNearest2d as UpsamplingNearest2d
@@ -240,6 +247,7 @@ __all__ += [
 __all__ += ["Upsample", "UpsamplingBilinear2d", "UpsamplingNearest2d"]  # resampling
 __all__ += [
     "AdaptiveLogSoftmaxWithLoss",
+    "LinearCrossEntropyLoss",
 ]  # adaptive
 __all__ += [
     "CosineSimilarity",
@@ -271,3 +279,5 @@ __all__ += [
     "TripletMarginWithDistanceLoss",
 ]  # ranking
 __all__ += ["Summary", "summary"]  # summary
+__all__ += ["GRUCell", "LSTMCell", "RNNCell"]  # cells
+__all__ += ["GRU", "LSTM", "RNN"]  # recurrent

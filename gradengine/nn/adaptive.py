@@ -1,10 +1,11 @@
-"""AdaptiveLogSoftmaxWithLoss: log-probabilities of very many classes, the frequent ones cheap.
+"""Losses that own the last linear layers: AdaptiveLogSoftmaxWithLoss, LinearCrossEntropyLoss.
 
 Floor 6: stands on linear.py, containers.py and nn.functional.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -12,7 +13,9 @@ from typing import Any, NamedTuple
 from gradengine import ops
 from gradengine.errors import DTypeError, OutOfRangeError, ShapeError, hinted
 from gradengine.nn.containers import ModuleList, Sequential
+from gradengine.nn.functional.loss import linear_cross_entropy
 from gradengine.nn.linear import Linear
+from gradengine.nn.loss import WeightedLoss
 from gradengine.nn.module import Module
 from gradengine.ops.arithmetic import select
 from gradengine.random import Generator
@@ -148,3 +151,65 @@ class AdaptiveLogSoftmaxWithLoss(Module):
             wrong = next(n for n in t.tolist() if not 0 <= n < self.n_classes)
             text = f"{NAME}: target {wrong} lies outside [0, {self.n_classes - 1}]"
             raise OutOfRangeError(hinted(text, "number the classes from 0, by falling frequency"))
+
+
+class LinearCrossEntropyLoss(WeightedLoss):
+    """CrossEntropyLoss of the logits of a linear layer, which has no bias unless asked for.
+
+    Shapes: input (N, in_features) or (in_features,), logits (N, num_classes, *out_features),
+    target as CrossEntropyLoss has it; `linear.weight` (num_classes * ..., in_features).
+
+    >>> import gradengine as ge
+    >>> loss = LinearCrossEntropyLoss(4, 3)
+    >>> loss(ge.zeros((2, 4)), ge.tensor([0, 2])).item()  # log(3)
+    1.0986123085021973
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        out_features: tuple[int, ...] = (),
+        bias: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        reduction: str = "mean",
+        weight: Any = None,
+        ignore_index: int | None = None,
+        label_smoothing: float = 0.0,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__(weight, reduction)
+        self.num_classes, self.out_features = num_classes, tuple(out_features)
+        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+        self.linear = Linear(
+            in_features,
+            math.prod(self.out_features, start=num_classes),
+            bias,
+            device=device,
+            dtype=dtype,
+            generator=generator,
+        )
+
+    def forward(self, input: Tensor, target: Any) -> Tensor:
+        outputs = (self.num_classes, *self.out_features)
+        bias = self.linear.bias
+        return linear_cross_entropy(
+            input,
+            self.linear.weight.reshape((*outputs, self.linear.in_features)),
+            target,
+            linear_bias=None if bias is None else bias.reshape(outputs),
+            weight=self.weight,
+            reduction=self.reduction,
+            ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing,
+        )
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.linear.in_features}, num_classes={self.num_classes}, "
+            f"out_features={self.out_features}, bias={self.linear.bias is not None}, "
+            f"reduction={self.reduction}, ignore_index={self.ignore_index}, "
+            f"label_smoothing={self.label_smoothing}"
+        )

@@ -65,6 +65,7 @@ from gradengine.nn.functional.loss import gaussian_nll_loss as gaussian_nll_loss
 from gradengine.nn.functional.loss import huber_loss as huber_loss
 from gradengine.nn.functional.loss import kl_div as kl_div
 from gradengine.nn.functional.loss import l1_loss as l1_loss
+from gradengine.nn.functional.loss import linear_cross_entropy as linear_cross_entropy
 from gradengine.nn.functional.loss import mse_loss as mse_loss
 from gradengine.nn.functional.loss import multilabel_soft_margin_loss as multilabel_soft_margin_loss
 from gradengine.nn.functional.loss import nll_loss as nll_loss
@@ -199,6 +200,7 @@ __all__ += [
     "huber_loss",
     "kl_div",
     "l1_loss",
+    "linear_cross_entropy",
     "mse_loss",
     "multilabel_soft_margin_loss",
     "nll_loss",

@@ -15,7 +15,18 @@ from gradengine.device import is_host, namespace
 from gradengine.errors import OutOfRangeError, ShapeError, hinted
 from gradengine.ops import binary_cross_entropy as binary_cross_entropy
 from gradengine.ops import binary_cross_entropy_with_logits as binary_cross_entropy_with_logits
-from gradengine.ops import clip, exp, expand_dims, log, mean, multiply, softplus, square
+from gradengine.ops import (
+    clip,
+    exp,
+    expand_dims,
+    linear,
+    log,
+    mean,
+    multiply,
+    reshape,
+    softplus,
+    square,
+)
 from gradengine.ops import cross_entropy as cross_entropy
 from gradengine.ops import ctc_loss as ctc_loss
 from gradengine.ops import huber_loss as huber_loss
@@ -114,6 +125,48 @@ def _variance(name: str, x: Any, var: Any, eps: float) -> Any:
     if is_host(namespace(raw)) and (raw < 0).any():
         raise OutOfRangeError(hinted(f"{name}: var {raw[raw < 0][0]} is negative", hint))
     return floored(widened(v), low=eps)
+
+
+# --- classes ---
+
+
+def linear_cross_entropy(
+    input: Tensor,
+    linear_weight: Tensor,
+    target: Any,
+    *,
+    linear_bias: Tensor | None = None,
+    weight: Any = None,
+    reduction: str = "mean",
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """cross_entropy of the logits x W^T + b: `input` (N, D) or (D,), W (C, ..., D), b (C, ...).
+
+    The logits are (N, C, ...), the targets as `cross_entropy` has them for those. PyTorch's
+    `options`, which split the classes into chunks to save memory, are not taken.
+
+    >>> import gradengine as ge
+    >>> x, w = ge.tensor([[1.0, 0.0]]), ge.tensor([[100.0, 0.0], [0.0, 1.0]])
+    >>> linear_cross_entropy(x, w, ge.tensor([1])).item()
+    100.0
+    """
+    size = linear_weight.shape[-1]
+    if input.ndim not in (1, 2) or input.shape[-1] != size or linear_weight.ndim < 2:
+        shapes = f"input {tuple(input.shape)}, linear_weight {tuple(linear_weight.shape)}"
+        hint = "give (N, D) or (D,), and (C, ..., D)"
+        raise ShapeError(hinted(f"linear_cross_entropy: {shapes}", hint))
+    outputs = tuple(linear_weight.shape[:-1])
+    flat = None if linear_bias is None else reshape(linear_bias, (-1,))
+    logits = linear(input, reshape(linear_weight, (-1, size)), flat)
+    return cross_entropy(
+        reshape(logits, (*input.shape[:-1], *outputs)),
+        target,
+        weight,
+        -100 if ignore_index is None else ignore_index,
+        reduction,
+        label_smoothing,
+    )
 
 
 # --- yes or no ---
