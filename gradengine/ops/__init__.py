@@ -276,3 +276,7 @@ from .alignment import ctc_loss as ctc_loss
 # --- standardisation ---
 from .standardisation import layer_norm as layer_norm
 from .standardisation import rms_norm as rms_norm
+
+# --- recurrence: registered here, called through nn ---
+from . import gru as gru
+from . import recurrence as recurrence

@@ -266,7 +266,7 @@ def local_response_norm(
     >>> import gradengine as ge
     >>> local_response_norm(ge.tensor([[[2.0], [0.0]]]), 2, alpha=1.5, beta=1.0)
     tensor([[[0.5],
-            [0. ]]])
+             [0. ]]])
     """
     shape = tuple(input.shape)
     if len(shape) < 3:
