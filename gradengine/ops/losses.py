@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import casting
 from ..device import is_host, namespace, quiet
 from ..errors import OutOfRangeError, ShapeError, hinted
 from ..op import pointwise, real
@@ -50,8 +51,14 @@ def elementwise(row: Any, name: str, x: Any, t: Any, reduction: str, **params: A
 
 
 def operands(name: str, x: Any, t: Any) -> tuple[Any, Any]:
-    """Prediction and target, which must agree in shape: broadcasting here hides mistakes."""
+    """Prediction and target, which must agree in shape: broadcasting here hides mistakes.
+
+    Under autocast both are in float32: losses of two arrays are the one kind of op it cannot
+    reach by their tables.
+    """
     x = as_operand(x)
+    if casting.open_contexts:
+        x, t = casting.full(x), casting.full(t)
     if t.__class__ is float or t.__class__ is int:
         return x, t
     t = as_operand(t)
