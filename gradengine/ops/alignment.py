@@ -292,12 +292,11 @@ def _check_targets(t: Any, batch: int, counts: Sequence[int]) -> None:
         raise DTypeError(hinted(f"ctc_loss: targets are {t.dtype}", "class numbers: integers"))
     fits = len(shape) == 2 and shape[0] == batch and shape[1] >= max(counts, default=0)
     if not fits and shape != (sum(counts),):
-        alone = " (or longer)" if batch == 1 else ""
         text = (
             f"ctc_loss: targets {shape} for {batch} sequences of "
             f"{max(counts, default=0)} labels at most, {sum(counts)} in all"
         )
-        hint = f"padded: (N, longest), or concatenated: (sum of target_lengths,){alone}"
+        hint = "padded: (N, longest or more), or concatenated: (sum of target_lengths,)"
         raise ShapeError(hinted(text, hint))
 
 
