@@ -51,6 +51,12 @@ from gradengine.nn.convolution import ConvTranspose2d as ConvTranspose2d
 from gradengine.nn.convolution import ConvTranspose3d as ConvTranspose3d
 from gradengine.nn.distance import CosineSimilarity as CosineSimilarity
 from gradengine.nn.distance import PairwiseDistance as PairwiseDistance
+from gradengine.nn.dropout import AlphaDropout as AlphaDropout
+from gradengine.nn.dropout import Dropout as Dropout
+from gradengine.nn.dropout import Dropout1d as Dropout1d
+from gradengine.nn.dropout import Dropout2d as Dropout2d
+from gradengine.nn.dropout import Dropout3d as Dropout3d
+from gradengine.nn.dropout import FeatureAlphaDropout as FeatureAlphaDropout
 from gradengine.nn.embedding import Embedding as Embedding
 from gradengine.nn.embedding import EmbeddingBag as EmbeddingBag
 from gradengine.nn.folding import ChannelShuffle as ChannelShuffle
@@ -281,3 +287,11 @@ __all__ += [
 __all__ += ["Summary", "summary"]  # summary
 __all__ += ["GRUCell", "LSTMCell", "RNNCell"]  # cells
 __all__ += ["GRU", "LSTM", "RNN"]  # recurrent
+__all__ += [
+    "AlphaDropout",
+    "Dropout",
+    "Dropout1d",
+    "Dropout2d",
+    "Dropout3d",
+    "FeatureAlphaDropout",
+]  # dropout

@@ -45,6 +45,12 @@ from gradengine.nn.functional.convolution import conv_transpose3d as conv_transp
 from gradengine.nn.functional.distance import cosine_similarity as cosine_similarity
 from gradengine.nn.functional.distance import pairwise_distance as pairwise_distance
 from gradengine.nn.functional.distance import pdist as pdist
+from gradengine.nn.functional.dropout import alpha_dropout as alpha_dropout
+from gradengine.nn.functional.dropout import dropout as dropout
+from gradengine.nn.functional.dropout import dropout1d as dropout1d
+from gradengine.nn.functional.dropout import dropout2d as dropout2d
+from gradengine.nn.functional.dropout import dropout3d as dropout3d
+from gradengine.nn.functional.dropout import feature_alpha_dropout as feature_alpha_dropout
 from gradengine.nn.functional.embedding import embedding as embedding
 from gradengine.nn.functional.embedding import embedding_bag as embedding_bag
 from gradengine.nn.functional.embedding import one_hot as one_hot
@@ -217,3 +223,11 @@ __all__ += [
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
 ]  # ranking
+__all__ += [
+    "alpha_dropout",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "feature_alpha_dropout",
+]  # dropout
