@@ -146,10 +146,15 @@ def convolution_input(
 ) -> Any:
     """The adjoint of `convolution` in x: g (N, O, *counts), w as there, dx (N, C, *size).
 
-    dx[n, c, p*stride + t*dilation - before] += sum over o of w[o, c, t] g[n, o, p].
+    dx[n, c, p*stride + t*dilation - before] += sum over o of w[o, c, t] g[n, o, p]. With stride 1
+    that is a convolution of g with the kernels turned around, which needs no adding back.
     """
     _check_cotangent("convolution_input", g, w, size, stride, padding, dilation, groups)
     kernel, counts = tuple(w.shape[2:]), tuple(g.shape[2:])
+    around = _turned_padding(kernel, padding, dilation)
+    fewer = g.shape[1] <= 2 * w.shape[1] * groups  # columns of g rather than of dx
+    if fewer and max(stride) == 1 and min(before for before, _ in around) >= 0:
+        return convolution.op.forward(xp, g, _turned(w, groups), stride, around, dilation, groups)
     dtype = xp.result_type(g, w)
     weight = _by_group(w, groups).astype(dtype, copy=False).swapaxes(1, 2)  # (G, C/G*taps, O/G)
     n, inner = g.shape[0], w.shape[1]
@@ -290,6 +295,19 @@ def _(
 def _by_group(w: Any, groups: int) -> Any:
     """w (O, C/G, *kernel) as matrices (G, O/G, C/G*taps)."""
     return w.reshape(groups, w.shape[0] // groups, prod(w.shape[1:]))
+
+
+def _turned(w: Any, groups: int) -> Any:
+    """w (O, C/G, *kernel) as (C, O/G, *kernel), each kernel turned end to end."""
+    split = w.reshape(groups, w.shape[0] // groups, *w.shape[1:]).swapaxes(1, 2)
+    split = split[(..., *(slice(None, None, -1),) * (w.ndim - 2))]
+    return split.reshape(groups * w.shape[1], w.shape[0] // groups, *w.shape[2:])
+
+
+def _turned_padding(kernel: Sizes, padding: Padding, dilation: Sizes) -> Padding:
+    """What the input's gradient is padded by where it is a convolution of g, stride being 1."""
+    reach = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+    return tuple((r - p[0], r - p[1]) for r, p in zip(reach, padding, strict=True))
 
 
 def _is_plain(x: Any, kernel: Sizes, stride: Sizes, padding: Padding) -> bool:
