@@ -36,6 +36,12 @@ from gradengine.nn.activation_gates import Tanhshrink as Tanhshrink
 from gradengine.nn.adaptive import AdaptiveLogSoftmaxWithLoss as AdaptiveLogSoftmaxWithLoss
 from gradengine.nn.adaptive import LinearCrossEntropyLoss as LinearCrossEntropyLoss
 from gradengine.nn.attention import MultiheadAttention as MultiheadAttention
+from gradengine.nn.averaging import AveragedModel as AveragedModel
+from gradengine.nn.averaging import get_ema_avg_fn as get_ema_avg_fn
+from gradengine.nn.averaging import get_ema_multi_avg_fn as get_ema_multi_avg_fn
+from gradengine.nn.averaging import get_swa_avg_fn as get_swa_avg_fn
+from gradengine.nn.averaging import get_swa_multi_avg_fn as get_swa_multi_avg_fn
+from gradengine.nn.averaging import update_bn as update_bn
 from gradengine.nn.cache import KVCache as KVCache
 from gradengine.nn.cells import GRUCell as GRUCell
 from gradengine.nn.cells import LSTMCell as LSTMCell
@@ -148,6 +154,11 @@ from gradengine.nn.shaping import Unflatten as Unflatten
 from gradengine.nn.stateless import functional_call as functional_call
 from gradengine.nn.summary import Summary as Summary
 from gradengine.nn.summary import summary as summary
+from gradengine.nn.transformer import Transformer as Transformer
+from gradengine.nn.transformer import TransformerDecoder as TransformerDecoder
+from gradengine.nn.transformer import TransformerDecoderLayer as TransformerDecoderLayer
+from gradengine.nn.transformer import TransformerEncoder as TransformerEncoder
+from gradengine.nn.transformer import TransformerEncoderLayer as TransformerEncoderLayer
 
 # One line block for each file above, in their order.
 __all__ = ["functional", "init"]
@@ -295,3 +306,10 @@ __all__ += [
     "Dropout3d",
     "FeatureAlphaDropout",
 ]  # dropout
+__all__ += [
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
+]  # transformer

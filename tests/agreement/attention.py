@@ -90,3 +90,49 @@ CASES += [
               key_padding_mask=LATE, need_weights=False),
     multihead("nobody to look at", key_padding_mask=NOBODY, need_weights=False),
 ]  # fmt: skip
+
+# --- transformers ---
+
+
+def encoder(id: str, inputs: list[tuple[int, ...]] | None = None, **options: object) -> Case:
+    names = ("src_mask", "src_key_padding_mask", "is_causal")
+    call = {name: options.pop(name) for name in names if name in options}
+    options = {"dropout": 0.0, **options}
+    inputs = inputs or [(4, 2, 4)]
+    return layer("TransformerEncoderLayer", 4, 2, 5, inputs=inputs, id=id, call=call, **options)
+
+
+def decoder(id: str, inputs: list[tuple[int, ...]] | None = None, **options: object) -> Case:
+    call = {name: options.pop(name) for name in list(options) if "mask" in name or "causal" in name}
+    options = {"dropout": 0.0, **options}
+    inputs = inputs or [(3, 2, 4), (4, 2, 4)]
+    return layer("TransformerDecoderLayer", 4, 2, 5, inputs=inputs, id=id, call=call, **options)
+
+
+CASES += [
+    encoder("plain"),
+    encoder("gelu, normalised first", activation="gelu", norm_first=True),
+    encoder("batch first, padding", [(2, 4, 4)], batch_first=True, src_key_padding_mask=LATE),
+    encoder("no bias", bias=False, layer_norm_eps=1e-3, order=0),
+    encoder("causal", src_mask=MINUS, is_causal=True, order=0),
+    encoder("boolean mask and padding", src_mask=ABOVE, src_key_padding_mask=LATE, order=0),
+    encoder("unbatched", [(4, 4)], src_mask=ABOVE, order=0),
+    encoder("eval", mode="eval", dropout=0.5, order=0),
+    decoder("plain", order=0),
+    decoder("gelu, normalised first", activation="gelu", norm_first=True),
+    decoder("batch first", [(2, 3, 4), (2, 4, 4)], batch_first=True, order=0),
+    decoder("no bias", bias=False, order=0),
+    decoder("unbatched", [(3, 4), (4, 4)], order=0),
+    decoder("every mask", tgt_mask=ABOVE[:3, :3], memory_mask=ABOVE[:3],
+            tgt_key_padding_mask=LATE[:, [0, 2, 3]], memory_key_padding_mask=LATE),
+    decoder("causal", tgt_mask=MINUS[:3, :3], tgt_is_causal=True, order=0),
+    layer("Transformer", 4, 2, 1, 1, 5, 0.0, batch_first=True, order=0,
+          inputs=[(2, 4, 4), (2, 3, 4)],
+          call={"tgt_mask": MINUS[:3, :3], "memory_key_padding_mask": LATE}),
+    layer("Transformer", 4, 2, 2, 2, 5, 0.0, "gelu", batch_first=True, order=0,
+          inputs=[(2, 4, 4), (2, 3, 4)], id="two layers, every mask",
+          call={"src_key_padding_mask": LATE, "src_mask": ABOVE, "memory_mask": ABOVE[:3],
+                "tgt_key_padding_mask": LATE[:, :3], "tgt_mask": ABOVE[:3, :3],
+                "tgt_is_causal": True}),
+]  # fmt: skip
+# order=0: the arithmetic of a case above whose derivatives are checked; again they would be slow.
