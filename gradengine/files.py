@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
-import socket
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -89,11 +87,12 @@ def _check(target: Path) -> None:
 
 
 def _temporary_name(name: str) -> str:
-    return f".{name[:100]}.{_host()}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
+    return f".{name[:100]}.{_host()}.{os.getpid()}.{os.urandom(4).hex()}.tmp"
 
 
 def _host() -> str:
-    return re.sub(r"[^\w-]", "-", socket.gethostname())[:60] or "host"
+    """This machine's name: elsewhere the number of a process says nothing about it."""
+    return re.sub(r"[^\w-]", "-", os.uname().nodename if POSIX else "")[:60] or "host"
 
 
 def _make_like(target: Path, temporary: Path) -> None:

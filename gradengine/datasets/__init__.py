@@ -9,5 +9,27 @@ from gradengine.datasets.digits import load_digits as load_digits
 from gradengine.datasets.idx import MissingDataError as MissingDataError
 from gradengine.datasets.idx import load_mnist as load_mnist
 from gradengine.datasets.idx import read_idx as read_idx
+from gradengine.datasets.sources import Source as Source
+from gradengine.datasets.sources import load as load
+from gradengine.datasets.sources import sources as sources
+from gradengine.datasets.tables import Table as Table
+from gradengine.datasets.tables import read_csv as read_csv
+from gradengine.datasets.text import Text as Text
+from gradengine.datasets.text import Vocabulary as Vocabulary
+from gradengine.datasets.text import read_text as read_text
 
-__all__ = ["Dataset", "MissingDataError", "load_digits", "load_mnist", "read_idx"]
+__all__ = [
+    "Dataset",
+    "MissingDataError",
+    "Source",
+    "Table",
+    "Text",
+    "Vocabulary",
+    "load",
+    "load_digits",
+    "load_mnist",
+    "read_csv",
+    "read_idx",
+    "read_text",
+    "sources",
+]
