@@ -313,3 +313,11 @@ __all__ += [
     "TransformerEncoder",
     "TransformerEncoderLayer",
 ]  # transformer
+__all__ += [
+    "AveragedModel",
+    "get_ema_avg_fn",
+    "get_ema_multi_avg_fn",
+    "get_swa_avg_fn",
+    "get_swa_multi_avg_fn",
+    "update_bn",
+]  # averaging
