@@ -1,34 +1,83 @@
-"""Every example runs as a person would run it, in quick mode, with warnings as errors."""
+"""Every example runs as a person would run it, in quick mode, with warnings as errors.
+
+An example is every file of the folder but support.py, which they share. Each is run once; what the
+tests after that ask for is read from what it printed and the picture it left.
+"""
 
 from __future__ import annotations
 
+import functools
 import os
+import re
+import struct
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+FOLDER = ROOT / "examples"
+EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "support")
+DRAWN = [name for name in EXAMPLES if "support.save(" in (FOLDER / f"{name}.py").read_text("utf-8")]
+
+# What a quick run reaches: (example, the line that says it, comparison, bound). A line is found by
+# its beginning; the first number after that is compared.
+CLAIMS: list[tuple[str, str, str, float]] = []
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_example(path: Path, tmp_path: Path):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(path), "--quick"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.strip(), "an example says what it found"
+@functools.cache
+def run(name: str) -> tuple[str, bytes]:
+    """What `python examples/NAME.py --quick` prints, and the picture NAME.png it leaves."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, "-W", "error", str(FOLDER / f"{name}.py"), "--quick"],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        picture = Path(folder, f"{name}.png")
+        return done.stdout, picture.read_bytes() if picture.is_file() else b""
 
 
-def test_every_example_is_in_the_table():
-    text = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
-    assert EXAMPLES
-    for path in EXAMPLES:
-        assert f"[{path.name}]({path.name})" in text
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_example(name: str):
+    assert run(name)[0].strip(), "an example says what it found"
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_picture(name: str):
+    picture = run(name)[1]
+    assert picture.startswith(b"\x89PNG"), f"no {name}.png in the current folder"
+    assert struct.unpack(">I", picture[16:20])[0] >= 800, "wide enough to be read"
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "comparison", "bound"), CLAIMS, ids=lambda value: str(value)
+)
+def test_claim(name: str, line: str, comparison: str, bound: float):
+    found = re.search(rf"^{re.escape(line)}\D*?(-?[\d.]+(?:e-?\d+)?)", run(name)[0], re.MULTILINE)
+    assert found, f"{name} prints no line that begins with {line!r}"
+    value = float(found[1])
+    assert value > bound if comparison == ">" else value < bound, (value, comparison, bound)
+
+
+# --- the gallery ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example_is_in_the_gallery(name: str):
+    text = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert f"[{name}.py]({name}.py)" in text
+    if name in DRAWN:
+        assert f"](images/{name}.png)" in text
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_pictures_of_the_gallery_are_small(name: str):
+    assert 1000 < (FOLDER / "images" / f"{name}.png").stat().st_size < 120_000
