@@ -6,7 +6,7 @@ A file that others wrote has no such JSON: it loads as a dict of tensors.
 
 Source: the format, https://github.com/huggingface/safetensors (its README).
 
-Floor 6: stands on conversion.py, device.py and files.py.
+Floor 6: stands on conversion.py, device.py, files.py and damage.py.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from typing import Any, NoReturn, cast
 import numpy as np
 
 from .conversion import as_device, made
+from .damage import HEADER_LIMIT, check_file, check_keys, corrupt, explained
 from .device import Array, bare, current_device, is_array, move, to_numpy
 from .dtypes import as_dtype
 from .errors import DataError, DTypeError, hinted
-from .files import MissingDataError, recognised, replacing
+from .files import replacing
 from .tape import Traced
 
 Node = Any
@@ -33,7 +34,6 @@ Node = Any
 
 VERSION = 1
 STRUCTURE, CHECKSUM = "gradengine", "gradengine.crc32"
-HEADER_LIMIT = 100_000_000  # bytes; what every reader of the format accepts
 DTYPES = {"bool", "float16", "bfloat16", "float32", "float64"} | {
     f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 }
@@ -89,11 +89,11 @@ def load(path: str | os.PathLike[str], *, device: Any = None) -> Any:
     that is missing, truncated, corrupt or of another kind; every array is held to its checksum.
     """
     path = Path(path)
-    _check_file(path)
+    check_file(path)
     try:
         return _read(path, device)
     except RecursionError as error:
-        raise _corrupt(path, "its structure is nested too deeply") from error
+        raise corrupt(path, "its structure is nested too deeply") from error
 
 
 # --- packing ---
@@ -250,14 +250,14 @@ def _read(path: Path, device: Any) -> Any:
             names = list(file.keys())
             structure = _structure(path, file.metadata() or {})
             if structure is None:
-                _check_keys(path, names)
+                check_keys(path, names)
                 return {name: made(_placed(_tensor(path, file, name), device)) for name in names}
             unpacker = _Unpacker(path, file, structure, device)
             if set(names) != set(unpacker.described):
-                raise _corrupt(path, "its arrays are not those that its metadata list")
+                raise corrupt(path, "its arrays are not those that its metadata list")
             return unpacker.unpack(structure["root"])
     except (library.SafetensorError, OSError) as error:
-        raise _explained(path, str(error)) from error
+        raise explained(path, str(error)) from error
 
 
 def _tensor(path: Path, file: Any, name: str) -> Array:
@@ -279,18 +279,18 @@ def _structure(path: Path, metadata: dict[str, str]) -> Any:
     if text is None and checksum is None:
         return None
     if text is None or checksum != str(zlib.crc32(text.encode("utf-8", "surrogatepass"))):
-        raise _corrupt(path, "its metadata do not have their checksum")
+        raise corrupt(path, "its metadata do not have their checksum")
     try:
         found = json.loads(text)
         version = int(found["version"])
         if version == VERSION and isinstance(found["tensors"], dict) and "root" in found:
             return found
     except (ValueError, KeyError, TypeError) as error:
-        raise _corrupt(path, f"its metadata are no structure of gradengine's ({error})") from error
+        raise corrupt(path, f"its metadata are no structure of gradengine's ({error})") from error
     if version > VERSION:
         text = f"{path}: version {version} of gradengine's structure; this one reads {VERSION}"
         raise DataError(hinted(text, "pip install --upgrade gradengine"))
-    raise _corrupt(path, "its metadata are no structure of gradengine's")
+    raise corrupt(path, "its metadata are no structure of gradengine's")
 
 
 class _Unpacker:
@@ -313,7 +313,7 @@ class _Unpacker:
             if isinstance(error, DataError):
                 raise
             text = f"its metadata are no structure of gradengine's ({error!r})"
-            raise _corrupt(self.path, text) from error
+            raise corrupt(self.path, text) from error
 
     def _build(self, kind: str, value: Any) -> Any:
         if kind in ("tensor", "array", "scalar"):
@@ -337,72 +337,14 @@ class _Unpacker:
         dtype, shape = as_dtype(said["dtype"]), tuple(said["shape"])
         array = _tensor(self.path, self.file, name)
         if _crc(array) != said["crc32"]:
-            raise _corrupt(self.path, f"the values of {name!r} do not have their checksum")
+            raise corrupt(self.path, f"the values of {name!r} do not have their checksum")
         if dtype.name in PAIRS:
             array = array.view(dtype).reshape(array.shape[:-1])
         if array.shape != shape or array.dtype != dtype:
             text = f"{name!r} is {array.shape} {array.dtype}, its metadata say {shape} {dtype}"
-            raise _corrupt(self.path, text)
+            raise corrupt(self.path, text)
         if kind == "scalar":
             return array[()]
         if kind == "tensor":
             return made(_placed(array, self.device))
         return array if self.device is None else _placed(array, self.device)
-
-
-# --- what is wrong with a file ---
-
-AGAIN = "take another copy of the file; this one is not what was written"
-
-
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        hint = "give the file; ge.Checkpoint(folder, ...).restore() finds the newest in a folder"
-        raise MissingDataError(hinted(f"{path}: is a folder", hint))
-    if not path.is_file():
-        raise MissingDataError(hinted(f"{path}: does not exist", "give the path of a saved file"))
-
-
-def _corrupt(path: Path, what: str) -> DataError:
-    return DataError(hinted(f"{path}: corrupt: {what}", AGAIN))
-
-
-def _explained(path: Path, error: str) -> DataError:
-    """What the file is instead, or which promise of its header it breaks."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(64)
-        size = path.stat().st_size
-    except OSError as problem:
-        return DataError(hinted(f"{path}: cannot be read: {problem}", "check its permissions"))
-    length = int.from_bytes(start[:8], "little")
-    known = recognised(start)
-    if known is not None and start[8:9] != b"{":
-        return DataError(hinted(f"{path}: no safetensors file but {known[0]}", known[1]))
-    if size < 8:
-        text = f"truncated: {size} bytes, where the length of the header alone takes 8"
-    elif length > HEADER_LIMIT:
-        text = f"corrupt: it claims a header of {length} bytes; the format allows {HEADER_LIMIT}"
-    elif 8 + length > size:
-        text = f"truncated: its header takes {length} bytes, the whole file has {size}"
-    elif "not fully covered" in error or "incomplete" in error:
-        text = f"truncated or corrupt: its {size} bytes are not what its header promises ({error})"
-    else:
-        text = f"corrupt: {error}"
-    return DataError(hinted(f"{path}: {text}", AGAIN))
-
-
-def _check_keys(path: Path, names: list[str]) -> None:
-    """A name written twice hides an array; the library takes the last without a word."""
-    with path.open("rb") as file:
-        header = file.read(int.from_bytes(file.read(8), "little"))
-    try:
-        pairs: list[tuple[str, Any]] = json.loads(header, object_pairs_hook=_Pairs)
-    except ValueError as error:
-        raise _corrupt(path, f"its header is no JSON ({error})") from error
-    if len([key for key, _ in pairs if key != "__metadata__"]) != len(names):
-        raise _corrupt(path, "its header names an array twice")
-
-
-class _Pairs(list[tuple[str, Any]]):
-    """A JSON object as the pairs it was written in."""
