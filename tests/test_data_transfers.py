@@ -7,6 +7,7 @@ is done, memory overwritten while queued kernels still read it, a staging buffer
 
 from __future__ import annotations
 
+import threading
 import types
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 
 from gradengine.cuda import transfers
 from gradengine.cuda.transfers import KEPT, Uploader
+from gradengine.data import DataLoader
 
 # --- a driver whose streams are lazy ---
 
@@ -263,3 +265,35 @@ def test_pinned_copies(monkeypatch: pytest.MonkeyPatch):
         assert copy.shape == array.shape
         assert copy.dtype == array.dtype
     assert Driver.pinned == 3
+
+
+# --- the loader on this way ---
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_sends_what_lies_on_the_host(monkeypatch: pytest.MonkeyPatch, workers: int):
+    sent: list[Any] = []
+    waited: list[str] = []
+
+    class Recorder:
+        def __init__(self, device: Any) -> None:
+            assert device == "cuda:1"
+
+        def send(self, array: Any) -> Any:
+            sent.append(array)
+
+            def wait() -> Any:
+                waited.append(threading.current_thread().name)
+                return array
+
+            return types.SimpleNamespace(wait=wait)
+
+    monkeypatch.setattr(transfers, "Uploader", Recorder)
+    samples = [{"x": np.full(3, i), "n": (i, f"s{i}")} for i in range(6)]
+    loader = DataLoader(samples, 2, device="cuda:1", num_workers=workers)
+    batches = list(loader)
+    assert [b["x"].tolist()[0] for b in batches] == [[i] * 3 for i in (0, 2, 4)]
+    assert [b["n"][0].tolist() for b in batches] == [[0, 1], [2, 3], [4, 5]]
+    assert batches[1]["n"][1] == ["s2", "s3"]
+    assert len(sent) == len(waited) == 6
+    assert set(waited) == {"MainThread"}, "the caller's stream waits, not a worker's"
