@@ -25,7 +25,7 @@ class _Modules(Module):
         return [name for name, value in vars(self).items() if isinstance(value, Module)]
 
     def _items(self) -> list[Module]:
-        return [vars(self)[name] for name in self._names()]
+        return [value for value in vars(self).values() if isinstance(value, Module)]
 
     def _renumber(self, modules: Iterable[Module]) -> None:
         listed = list(modules)

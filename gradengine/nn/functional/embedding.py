@@ -13,6 +13,7 @@ from typing import Any
 
 from gradengine import creation, ops
 from gradengine.custom import Context, UserOp
+from gradengine.device import common_namespace
 from gradengine.errors import GraphError, OutOfRangeError, ShapeError, hinted
 from gradengine.modes import no_grad
 from gradengine.op import strict_multiply
@@ -289,6 +290,7 @@ def _bags(index: Array, offsets: Any, closed: bool, weight: Any) -> _Bags:
     if starts.ndim != 1:
         text = f"embedding_bag: offsets of shape {starts.shape}"
         raise ShapeError(hinted(text, "give one position for each bag, in one axis"))
+    common_namespace((index, starts), "embedding_bag")
     _check_starts(starts, index.size, closed)
     owner = xp.searchsorted(starts, xp.arange(index.size), side="right") - 1
     return _Bags(starts.size - closed, index.size, xp, starts=starts, owner=owner)
