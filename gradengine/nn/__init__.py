@@ -5,6 +5,7 @@ One file a topic; `nn.functional` holds the same as functions, `nn.init` the ini
 
 from gradengine.nn import functional as functional
 from gradengine.nn import init as init
+from gradengine.nn import utils as utils
 from gradengine.nn.activation import CELU as CELU
 from gradengine.nn.activation import ELU as ELU
 from gradengine.nn.activation import SELU as SELU
@@ -321,3 +322,4 @@ __all__ += [
     "get_swa_multi_avg_fn",
     "update_bn",
 ]  # averaging
+__all__ += ["utils"]  # utils
