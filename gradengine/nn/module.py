@@ -8,6 +8,7 @@ inside a module gets a note with the path to it.
 from __future__ import annotations
 
 import builtins
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from types import NoneType
@@ -315,7 +316,7 @@ class Module:
 
     # --- state ---
 
-    def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
+    def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> OrderedDict[str, Tensor]:
         """All parameters and persistent buffers by name; see `state.state_dict`."""
         return state.state_dict(self, prefix=prefix, keep_vars=keep_vars)
 

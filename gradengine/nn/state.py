@@ -7,6 +7,7 @@ either takes the whole dict or raises one error that lists all that is wrong, wi
 from __future__ import annotations
 
 import difflib
+from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -40,7 +41,9 @@ class IncompatibleKeys(NamedTuple):
 # --- out ---
 
 
-def state_dict(module: Module, *, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
+def state_dict(
+    module: Module, *, prefix: str = "", keep_vars: bool = False
+) -> OrderedDict[str, Tensor]:
     """Parameters and persistent buffers by name, detached; with `keep_vars` the tensors themselves.
 
     `prefix` stands before every name. A tensor with two names is there twice. The values are those
@@ -50,10 +53,10 @@ def state_dict(module: Module, *, prefix: str = "", keep_vars: bool = False) -> 
     >>> list(nn.Linear(2, 1).state_dict())
     ['weight', 'bias']
     """
-    found = _owned(module)
-    return {
-        prefix + name: tensor if keep_vars else tensor.detach() for name, tensor in found.items()
-    }
+    return OrderedDict(
+        (prefix + name, tensor if keep_vars else tensor.detach())
+        for name, tensor in _owned(module).items()
+    )
 
 
 def _owned(module: Module) -> dict[str, Tensor]:
