@@ -13,9 +13,9 @@ from collections.abc import Callable
 from functools import partial as bind
 from typing import Any, cast
 
-from .device import SCALARS, as_array, is_host, is_scalar_class, namespace_of
+from .device import SCALARS, as_array, gpu, is_host, is_scalar_class, namespace_of
 from .errors import DTypeError, explain, hinted
-from .formulas import SPECIAL, device_handler
+from .formulas import SPECIAL, device_handler, formula_namespace
 from .row import VALUE, Op, refuse_complex
 from .tape import Traced, constant, grad_enabled, record
 
@@ -30,7 +30,7 @@ class Raw(dict[type, Callable[..., Any]]):
         self.op = op
 
     def __missing__(self, cls: type) -> Callable[..., Any]:
-        op, xp = self.op, _namespace_of_class(self.op.name, cls)
+        op, xp = self.op, formula_namespace(_namespace_of_class(self.op.name, cls))
         if isinstance(op.forward, str):
             handler = getattr(xp, op.forward)
         elif op.wide:
@@ -281,11 +281,11 @@ def _traced_scalar(op: Op, *, first: bool) -> Callable[..., Any]:
 
 
 def _weak(x: Any, beside: Any) -> Any:
-    """NumPy scalars beside a Tensor count as Python's; beside bfloat16, Python's as bfloat16."""
+    """NumPy scalars beside a Tensor count as Python's; Python's become NumPy's bfloat16 beside it."""
     cls = x.__class__
     if cls is float or cls is int:
         if isinstance(beside, Traced) and beside.array.dtype.kind == "V":
-            return as_array(x, beside.array.dtype)
+            return x if beside.array.__class__ in gpu else as_array(x, beside.array.dtype)
         return x
     if is_scalar_class(cls) and isinstance(beside, Traced):
         return _weak(x.item(), beside) if x.dtype.kind in "fiub" else x

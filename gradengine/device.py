@@ -211,14 +211,37 @@ def _current_cuda_index() -> int:
 
 def import_cupy() -> Namespace:
     """CuPy with a usable GPU, or a DeviceError that says what is missing and how to mend it."""
-    doctor = "run `gradengine doctor`: it prints the pip line this machine needs"
     try:
         cupy: Any = importlib.import_module("cupy")
     except ImportError as error:
-        raise DeviceError(hinted(f"cuda: CuPy is not installed ({error})", doctor)) from error
-    if not cupy.cuda.is_available():
-        raise DeviceError(hinted("cuda: CuPy finds no CUDA GPU or no driver", doctor))
+        raise _unusable(f"CuPy is not installed ({error})") from error
+    if cupy not in checked:
+        if not cupy.cuda.is_available():
+            raise _unusable("CuPy finds no CUDA GPU or no driver")
+        several = _doctor().several_cupys()
+        if several is not None:
+            raise DeviceError(hinted(f"cuda: {several.text}", several.remedy))
+        checked.append(cupy)
     return cupy
+
+
+checked: list[Namespace] = []  # the CuPy that has been looked at: nothing about it changes
+
+
+def _doctor() -> Any:
+    """What `gradengine doctor` knows; called by name, since it stands at the top of the house."""
+    return importlib.import_module("gradengine.program.diagnostics")
+
+
+def _unusable(what: str) -> DeviceError:
+    """The error for a GPU that cannot be used, with the doctor's first finding and its remedy."""
+    doctor = _doctor()
+    findings = doctor.examine(doctor.inspect_machine())
+    wrong = next((f for f in findings if f.level == "error"), None) or findings[0]
+    remedy = wrong.remedy or 'compute on the CPU: device="cpu"'
+    return DeviceError(
+        hinted(f"cuda: {what}: {wrong.text}", f"{remedy}    (more: gradengine doctor)")
+    )
 
 
 def usable(device: Device) -> Any:
@@ -251,7 +274,19 @@ def move(array: Array, device: str | Device, *, copy: bool = False) -> Array:
     with usable(target):
         if xp is cupy and device_of(array) == target:
             return array.copy() if copy else array
+        return _copied(cupy, array)
+
+
+def _copied(cupy: Namespace, array: Array) -> Array:
+    try:
         return cupy.array(array)
+    except ValueError as error:
+        raise DTypeError(
+            hinted(
+                f"to: no GPU holds {array.dtype}, the array is {tuple(array.shape)}",
+                'convert first: x.astype("float32")',
+            )
+        ) from error
 
 
 def guard(array: Array) -> Any:

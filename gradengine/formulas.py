@@ -26,7 +26,7 @@ class Direct(dict[type, Callable[..., Any]]):
         self.op = op
 
     def __missing__(self, cls: type) -> Callable[..., Any]:
-        op, xp = self.op, namespace_of(cls)
+        op, xp = self.op, formula_namespace(namespace_of(cls))
         if op.wide or isinstance(op.forward, str):
             formula = _wide_formula(op, xp)
         else:
@@ -35,6 +35,15 @@ class Direct(dict[type, Callable[..., Any]]):
             formula = device_handler(op, cls, formula)
         self[cls] = formula
         return formula
+
+
+def formula_namespace(xp: Any) -> Any:
+    """What formulas get as their `xp`: NumPy itself, or CuPy with bfloat16 made good."""
+    if is_host(xp):
+        return xp
+    from .cuda.namespace import namespace
+
+    return namespace(xp)
 
 
 def device_handler(op: Any, cls: type, formula: Callable[..., Any]) -> Callable[..., Any]:

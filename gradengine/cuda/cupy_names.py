@@ -23,6 +23,12 @@ UFUNCS = (
 )
 """Elementwise functions; NumPy's second names are the same objects here and in CuPy."""
 
+WITHOUT_BFLOAT16 = (
+    *("logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "invert"),
+    *("left_shift", "right_shift", "bitwise_invert", "bitwise_left_shift", "bitwise_right_shift"),
+)
+"""Elementwise functions that CuPy does not compute in bfloat16; nor does it `where` and `clip`."""
+
 FUNCTIONS = (
     *("zeros", "ones", "full", "empty", "zeros_like", "ones_like", "full_like", "empty_like"),
     *("arange", "linspace", "eye", "tri", "tril", "triu", "diag", "meshgrid", "copy", "copyto"),

@@ -28,8 +28,22 @@ __all__ = ["add", "cast", "handler", "pull", "sum_to", "uniform"]
 Handler = Callable[..., Any]
 
 
+class _Devices:
+    """What is asked of CuPy at every step, looked up once: a call costs more than a launch's work.
+
+    On a machine with one GPU nothing is asked at all.
+    """
+
+    several = False
+    current: Any = None
+    switch: Any = None
+
+
 def enter(cls: type) -> None:
     """From now on arrays of this class are ours."""
+    cuda = devices.import_cupy().cuda
+    _Devices.several = cuda.runtime.getDeviceCount() > 1
+    _Devices.current, _Devices.switch = cuda.runtime.getDevice, cuda.Device
     devices.gpu[cls] = sys.modules[__name__]
 
 
@@ -51,8 +65,7 @@ def place(name: str, arrays: Sequence[Any]) -> int:
 
 def on_its_device(name: str, function: Handler) -> Handler:
     """`function` run on the device of its arrays, where there are several."""
-    cupy = devices.import_cupy()
-    current, switch = cupy.cuda.runtime.getDevice, cupy.cuda.Device
+    current, switch = _Devices.current, _Devices.switch
 
     def call(*arrays: Any, **params: Any) -> Any:
         index = place(name, arrays)
@@ -62,11 +75,6 @@ def on_its_device(name: str, function: Handler) -> Handler:
             return function(*arrays, **params)
 
     return call
-
-
-def several() -> bool:
-    """Whether there is more than one device, so that arrays may be elsewhere."""
-    return devices.import_cupy().cuda.runtime.getDeviceCount() > 1
 
 
 # --- forward -------------------------------------------------------------------------------------
@@ -89,7 +97,7 @@ def handler(op: Any, cls: type, formula: Handler) -> Handler:
         except MemoryError as error:
             raise _out_of_memory(error) from error.__cause__
 
-    return on_its_device(name, compute) if several() else compute
+    return on_its_device(name, compute) if _Devices.several else compute
 
 
 def _out_of_memory(error: MemoryError) -> MemoryError:
@@ -124,6 +132,11 @@ def _vjp_for(op: Any) -> table.Vjp | None:
     return found[1]
 
 
+def forget() -> None:
+    """Ask the table again for every vjp."""
+    _vjps.clear()
+
+
 def pull(op: Any, node: Any, g: Array) -> list[Any] | None:
     """The cotangents of a step's inputs from its kernels, or None: the rules are to compute them.
 
@@ -142,9 +155,10 @@ def pull(op: Any, node: Any, g: Array) -> list[Any] | None:
 
 def elsewhere(g: Array) -> Any:
     """A context that makes g's device the current one, None where it is already."""
-    cuda = devices.import_cupy().cuda
+    if not _Devices.several:
+        return None
     index = g.data.device_id
-    return None if index == cuda.runtime.getDevice() else cuda.Device(index)
+    return None if index == _Devices.current() else _Devices.switch(index)
 
 
 def sum_to(g: Array, shape: tuple[int, ...]) -> Array | None:

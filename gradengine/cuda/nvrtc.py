@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from ..errors import MissingDependencyError, hinted
+
 __all__ = [
     "Compiled",
     "NvrtcError",
@@ -24,10 +26,10 @@ __all__ = [
     "version",
 ]
 
-REMEDY = "hint: pip install 'cupy-cuda13x[ctk]', or nvidia-cuda-nvrtc and nvidia-cuda-runtime"
+REMEDY = "pip install 'cupy-cuda13x[ctk]', or nvidia-cuda-nvrtc and nvidia-cuda-runtime"
 
 
-class NvrtcMissing(ImportError):
+class NvrtcMissing(MissingDependencyError):
     """The NVRTC library or the CUDA headers are not on this machine."""
 
 
@@ -72,7 +74,7 @@ def include_directories() -> tuple[str, ...]:
         if (include / "cuda_fp16.h").is_file():
             cccl = include / "cccl"
             return (str(include), str(cccl)) if cccl.is_dir() else (str(include),)
-    raise NvrtcMissing(f"the CUDA headers (cuda_fp16.h) were not found; {REMEDY}")
+    raise NvrtcMissing(hinted("kernels: the CUDA headers (cuda_fp16.h) were not found", REMEDY))
 
 
 @lru_cache(maxsize=1)
@@ -90,7 +92,7 @@ def _library() -> ctypes.CDLL:
             return ctypes.CDLL(name)
         except OSError:
             continue
-    raise NvrtcMissing(f"the NVRTC library was not found; {REMEDY}")
+    raise NvrtcMissing(hinted("kernels: the NVRTC library was not found", REMEDY))
 
 
 @lru_cache(maxsize=1)

@@ -18,9 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from ..device import namespace as module_of
 from ..dtypes import as_dtype
 from . import columns, launch, moves, rows, shapes
 from .kernels import backend
+from .namespace import namespace
 from .shapes import Array
 
 __all__ = ["FORWARD", "VJP"]
@@ -292,6 +294,16 @@ def _(g: Array, y: Any, xs: Inputs, params: Params, needed: Any) -> list[Any] | 
         return None
     dx = FORWARD["take_back"](g, indices, shape=tuple(x.shape), axis=0)
     return None if dx is None else [dx, None]
+
+
+# --- choices -------------------------------------------------------------------------------------
+
+
+@_forward("where")
+def _(condition: Array, a: Any, b: Any) -> Any:
+    if isinstance(condition, (bool, np.generic)):
+        return NotImplemented
+    return namespace(module_of(condition)).where(condition, a, b)
 
 
 # --- copies and conversion -----------------------------------------------------------------------

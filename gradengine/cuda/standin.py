@@ -22,9 +22,11 @@ from typing import Any, cast
 
 import numpy as np
 
+from .. import device as devices
 from . import cupy_names as names
-from . import kernels, standin_array
+from . import gemm, kernels, standin_array
 from .emulator import EmulatorBackend
+from .gemm_host import HostGemm
 from .standin_array import SCALARS, calls, host, index_of, ndarray, note, runtime, unsupported, wrap
 from .standin_runtime import OutOfMemoryError, StandinError
 
@@ -54,7 +56,7 @@ class ufunc:
         out = kwargs.pop("out", None)
         if len(args) > self.nin:
             out, args = args[self.nin], args[: self.nin]
-        operands = [_operand(x) for x in args]
+        operands = _weakened([_operand(x) for x in args], self.__name__)
         with np.errstate(all="ignore"):
             if out is not None:
                 self.function(*operands, out=_operand(out), **kwargs)
@@ -72,6 +74,20 @@ class ufunc:
     def reduceat(self, array: Any, indices: Any, axis: int = 0) -> Any:
         note(f"{self.__name__}.reduceat", (array, indices), {"axis": axis})
         return wrap(self.function.reduceat(_operand(array), index_of(indices), axis=axis))
+
+
+def _weakened(operands: list[Any], name: str) -> list[Any]:
+    """Python numbers in bfloat16 beside such an array, where NumPy's rule would promote both."""
+    arrays = [x for x in operands if isinstance(x, np.ndarray)]
+    if not any(x.dtype.kind == "V" for x in arrays):
+        return operands
+    if name in names.WITHOUT_BFLOAT16:
+        raise StandinError(f"CuPy has no {name} of bfloat16")
+    kinds = {x.dtype for x in arrays if x.dtype.kind in "fV"}
+    if len(kinds) > 1:
+        return operands
+    (kind,) = kinds
+    return [x if isinstance(x, (np.ndarray, np.generic)) else np.asarray(x, kind) for x in operands]
 
 
 def _operand(x: Any) -> Any:
@@ -109,6 +125,8 @@ def _where(condition: Any, x: Any = None, y: Any = None) -> Any:
     if x is None and y is None:
         return module.nonzero(condition)
     note("where", (condition, x, y), {})
+    if any(isinstance(v, ndarray) and v.dtype.kind == "V" for v in (x, y)):
+        raise StandinError("CuPy would compute where in float32, not in bfloat16")
     return wrap(np.where(_operand(condition), _operand(x), _operand(y)))
 
 
@@ -158,6 +176,7 @@ def _module() -> Any:
         setattr(made, name, _function(name, getattr(np, name)))
     for name in names.AS_THEY_ARE:
         setattr(made, name, getattr(np, name))
+    made.get_default_memory_pool = lambda: runtime.pool
     made.result_type = _result_type
     own = {"where": _where, "array": _array, "asarray": _asarray, "asnumpy": _asnumpy}
     for name, function in (own | {"may_share_memory": _may_share_memory}).items():
@@ -229,12 +248,14 @@ def standin(device_count: int = 2, seed: int = 0) -> Generator[StandinBackend]:
     modules |= {"cupyx.scipy": types.ModuleType("cupyx.scipy"), "cupyx.scipy.special": _special()}
     before = {name: sys.modules.get(name) for name in modules}
     runtime.start(device_count)
+    devices.checked.clear()
     sys.modules.update(modules)
     try:
-        with kernels.using(backend):
+        with kernels.using(backend), gemm.using(HostGemm()):
             yield backend
     finally:
         runtime.stop()
+        devices.checked.clear()
         for name, was in before.items():
             if was is None:
                 del sys.modules[name]

@@ -32,7 +32,8 @@ def unsupported(x: Any) -> TypeError:
 
 
 def _known_dtype(dtype: Any) -> None:
-    if dtype.kind in "OUSMm" or (dtype.kind == "V" and dtype.name != "bfloat16"):
+    foreign = dtype.kind == "V" and dtype.name != "bfloat16"
+    if foreign or dtype.kind in "OUSMm" or dtype.char in "gG":
         raise ValueError(f"Unsupported dtype {dtype}")
 
 

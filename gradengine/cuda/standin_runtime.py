@@ -87,7 +87,7 @@ class Stream:
         self.owner.log.append("synchronize stream")
 
     def record(self, event: Any = None) -> Any:
-        found = Event() if event is None else event
+        found = self.owner.cuda.Event() if event is None else event
         self.owner.log.append("record event")
         return found
 
@@ -217,6 +217,7 @@ class Runtime:
         made: Any = types.ModuleType("cupy.cuda")
         for cls in (Device, Stream, Event, MemoryPool):
             setattr(made, cls.__name__, type(cls.__name__, (cls,), {"owner": self}))
+        self.pool: Any = made.MemoryPool()
         made.Stream.null = made.Stream(null=True)
         made.is_available = lambda: self.count > 0
         made.get_device_id = lambda: self.current

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from . import launch, primitives
 from . import products as products  # enters matrix products into the tables of primitives.py
 from .kernels import backend
@@ -101,7 +103,7 @@ def _one_float(*operands: Any) -> bool:
     for x in operands:
         if x.__class__ in NUMBERS:
             continue
-        if not hasattr(x, "data") or (dtype is not None and x.dtype != dtype):
+        if isinstance(x, np.generic) or (dtype is not None and x.dtype != dtype):
             return False
         dtype = x.dtype
     return dtype is not None and dtype.char in FLOATS

@@ -252,6 +252,13 @@ def _examine_cupy(machine: Machine) -> Iterable[Finding]:
         yield from _examine_one_cupy(machine, installed[0], wanted)
 
 
+def several_cupys() -> Finding | None:
+    """The finding about this machine's CuPy packages if there are several, else None."""
+    machine = Machine(packages=installed_packages(), driver=query_driver(load_driver()))
+    installed = cupy_packages(machine.packages)
+    return _two_at_once(machine, installed) if len(installed) > 1 else None
+
+
 def _examine_one_cupy(machine: Machine, name: str, wanted: int) -> Iterable[Finding]:
     version = machine.packages[name]
     match = re.fullmatch(r"cupy-cuda(\d\d)x?\d?", name)
