@@ -282,6 +282,20 @@ def test_a_state_entry_replaced_by_hand_is_used():
         optimizer.step()
 
 
+def test_a_step_count_changed_by_hand_is_used():
+    ws = [ge.tensor(np.ones(2), requires_grad=True) for _ in range(2)]
+    optimizer = optim.Adam(ws, lr=0.1)
+    for _ in range(2):
+        for w in ws:
+            w.grad = ge.tensor(np.ones(2))
+        optimizer.step()
+    optimizer.state[ws[1]]["step"] = 100
+    optimizer.step()
+    assert [optimizer.state[w]["step"] for w in ws] == [3, 101]
+    assert ws[0].tolist() == pytest.approx([0.7, 0.7])
+    assert ws[1].tolist() != pytest.approx([0.7, 0.7], rel=1e-3)
+
+
 def test_momentum_may_be_switched_on_later():
     w = ge.tensor([1.0], requires_grad=True)
     optimizer = optim.SGD([w], lr=0.1)

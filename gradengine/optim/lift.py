@@ -60,11 +60,11 @@ def assign(parameter: Tensor, array: Array) -> None:
 class Member:
     """A parameter, its state, and what both were when the plan was made."""
 
-    __slots__ = ("arrays", "device", "dtype", "names", "parameter", "shape", "state")
+    __slots__ = ("array", "arrays", "device", "dtype", "names", "parameter", "shape", "state")
 
     def __init__(self, parameter: Tensor, state: State, names: Sequence[str]) -> None:
         self.parameter, self.state, self.names = parameter, state, names
-        array = parameter.array
+        self.array = array = parameter.array
         self.shape, self.dtype, self.device = array.shape, array.dtype, device_of(array)
         self.arrays: list[Array] = [self._adopted(name) for name in names]
 
@@ -91,16 +91,22 @@ class Member:
         """`array` is the state entry number `index` from now on."""
         self.arrays[index] = self.state[self.names[index]] = array
 
+    def move(self, array: Array) -> None:
+        """Give the parameter its new array."""
+        self.array = array
+        assign(self.parameter, array)
+
     def unchanged(self, states: Any) -> bool:
         """Whether this still is the parameter and the state the plan was made for."""
         array, state = self.parameter.array, self.state
-        return (
+        if array is not self.array and not (
             array.dtype == self.dtype
             and array.shape == self.shape
-            and states.get(self.parameter) is state
-            and all(map(is_, map(state.get, self.names), self.arrays))
             and device_of(array) == self.device
-        )
+        ):
+            return False
+        same = states.get(self.parameter) is state
+        return same and all(map(is_, map(state.get, self.names), self.arrays))
 
 
 # --- a large parameter: in blocks ---
@@ -110,33 +116,38 @@ class Alone:
     """One parameter, stepped block by block, or whole where the rule is not elementwise."""
 
     def __init__(self, member: Member, whole: bool) -> None:
-        self.members, self.whole = (member,), whole
+        self.members = (member,)
+        array = member.parameter.array
+        self.wide = wide_dtype(array)
+        self.blocks = _blocks(array.size, whole or not is_host(namespace(array)))
+        self.state = self._parts(member.arrays)
+
+    def _parts(self, arrays: Sequence[Array]) -> list[list[Array]]:
+        """The state arrays of each block."""
+        flat = [None if x is None else x.reshape(-1) for x in arrays]
+        return [[_cut(x, part) for x in flat] for part in self.blocks]
 
     def step(self, call: Call) -> None:
         member = self.members[0]
-        parameter = member.parameter
-        gradient: Any = parameter.grad
-        p = parameter.array
-        xp, wide = namespace(p), wide_dtype(p)
-        places = _places(member, xp, wide)
+        gradient: Any = member.parameter.grad
+        p = member.parameter.array
+        xp = namespace(p)
         moved = xp.empty(p.shape, p.dtype)
-        flat_p, flat_g = p.reshape(-1), gradient.array.reshape(-1)
-        flat_moved = moved.reshape(-1)
-        given = [None if x is None else x.reshape(-1) for x in member.arrays]
-        flat_places = [None if x is None else x.reshape(-1) for x in places]
-        for part in _blocks(p.size, self.whole or not is_host(xp)):
-            own = [_cut(x, part) for x in given]
-            out = [_cut(x, part) for x in flat_places]
-            if p.dtype == wide:
-                call(flat_p[part], flat_g[part], *own, out=(flat_moved[part], *out))
+        flat_p, flat_g, flat_moved = p.reshape(-1), gradient.array.reshape(-1), moved.reshape(-1)
+        places = _places(member, xp, self.wide)
+        started = [i for i, x in enumerate(places) if x is not member.arrays[i]]
+        outs = self._parts(places) if started else self.state
+        for part, own, new in zip(self.blocks, self.state, outs, strict=True):
+            if p.dtype == self.wide:
+                call(flat_p[part], flat_g[part], *own, out=(flat_moved[part], *new))
             else:
-                value = flat_p[part].astype(wide)
-                call(value, flat_g[part].astype(wide), *own, out=(value, *out))
+                value = flat_p[part].astype(self.wide)
+                call(value, flat_g[part].astype(self.wide), *own, out=(value, *new))
                 flat_moved[part] = value
-        for i, place in enumerate(places):
-            if place is not None:
-                member.keep(i, place)
-        assign(parameter, moved)
+        for i in started:
+            member.keep(i, places[i])
+        self.state = outs
+        member.move(moved)
 
 
 # --- many small parameters: end to end ---
@@ -157,6 +168,8 @@ class Together:
         ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
         self.parts = [slice(end - n, end) for n, end in zip(sizes, ends, strict=True)]
         self.p, self.g = (xp.empty(ends[-1], wide) for _ in range(2))
+        shapes = zip(self.parts, members, strict=True)
+        self.moved = [self.p[part].reshape(m.shape) for part, m in shapes]
         self.arrays: list[Array] = []
         for i in range(len(members[0].names)):
             own = [m.arrays[i] for m in members]
@@ -164,8 +177,7 @@ class Together:
             if own[0] is not None:
                 xp.concatenate([x.reshape(-1) for x in own], out=self.arrays[i])
                 self._share(i)
-        self.blocks = _blocks(ends[-1], not is_host(xp))
-        self.join = xp.concatenate
+        self.blocks, self.xp = _blocks(ends[-1], not is_host(xp)), xp
 
     def _share(self, index: int) -> None:
         """Let the members' state entries show their parts of the flat array."""
@@ -173,24 +185,25 @@ class Together:
             member.keep(index, self.arrays[index][part].reshape(member.shape))
 
     def step(self, call: Call) -> None:
-        p, g = self.p, self.g
+        p, g, xp = self.p, self.g, self.xp
         gradients: Any = [m.parameter.grad for m in self.members]
-        self.join([m.parameter.array.reshape(-1) for m in self.members], out=p)
-        self.join([x.array.reshape(-1) for x in gradients], out=g)
-        first = self.members[0]
-        places = self.arrays
-        if any(x is None for x in places):
-            places = _places(first, namespace(p), p.dtype, p.shape, self.arrays)
+        xp.concatenate([m.parameter.array.reshape(-1) for m in self.members], out=p)
+        xp.concatenate([x.array.reshape(-1) for x in gradients], out=g)
+        places = _places(self.members[0], xp, p.dtype, p.shape, self.arrays)
         for part in self.blocks:
             own = [_cut(x, part) for x in self.arrays]
-            out = [_cut(x, part) for x in places]
-            call(p[part], g[part], *own, out=(p[part], *out))
+            new = [
+                x if y is z else _cut(z, part)  # the same view: a rule copies between others
+                for x, y, z in zip(own, self.arrays, places, strict=True)
+            ]
+            value = p[part]
+            call(value, g[part], *own, out=(value, *new))
         for i, place in enumerate(places):
             if place is not self.arrays[i]:
                 self.arrays[i] = place
                 self._share(i)
-        for member, part in zip(self.members, self.parts, strict=True):
-            assign(member.parameter, p[part].reshape(member.shape).astype(member.dtype))
+        for member, part in zip(self.members, self.moved, strict=True):
+            member.move(part.astype(member.dtype))
 
 
 def _places(
@@ -228,6 +241,7 @@ class Plan:
         names: Sequence[str],
         kept: Sequence[str],
         whole: bool,
+        counted: bool,
     ) -> None:
         self.live, self.states, self.kept = live, states, kept
         self.members = [Member(p, states[p], names) for p in live]
@@ -238,6 +252,7 @@ class Plan:
                 self.units.append(Alone(member, whole))
             else:
                 together.setdefault(_pace(member), []).append(member)
+        self.paced = [group for group in together.values() if counted and len(group) > 1]
         for members in together.values():
             self.units.append(Alone(members[0], False) if len(members) == 1 else Together(members))
 
@@ -248,10 +263,7 @@ class Plan:
         states = self.states
         if not all([member.unchanged(states) for member in self.members]):
             return False
-        return all(
-            len(unit.members) == 1 or len({m.state.get("step") for m in unit.members}) == 1
-            for unit in self.units
-        )
+        return all(len({m.state.get("step") for m in group}) == 1 for group in self.paced)
 
 
 def _pace(member: Member) -> Any:

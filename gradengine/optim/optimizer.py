@@ -124,7 +124,8 @@ class Optimizer:
         if plan is None or not plan.fits(live, kept):
             for parameter in live:
                 self._begin(parameter, group, kept)
-            plan = Plan(live, self.state, self.names, kept, self.whole)
+            counted = "step" in self.numbers
+            plan = Plan(live, self.state, self.names, kept, self.whole, counted)
             self._plans[index] = plan
         options = {name: group[name] for name in self.options}
         for unit in plan.units:

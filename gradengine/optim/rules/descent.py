@@ -31,10 +31,15 @@ def sgd(
     >>> sgd(np.array([1.0]), np.array([0.5]), lr=0.1)
     (array([0.95]), None)
     """
+    xp = namespace(p)
     g = gradient(p, g, weight_decay, maximize)
     b = momentum_buffer
     if momentum:
-        b = g.copy() if b is None else momentum * b + (1 - dampening) * g
+        if b is None:
+            b = g.copy()
+        else:
+            b = xp.multiply(b, momentum, out=None if out is None else out[1])
+            b += (1 - dampening) * g if dampening else g
         g = g + momentum * b if nesterov else b
     return results(out, stepped(p, lr * g, out), b)
 
