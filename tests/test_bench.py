@@ -1,0 +1,54 @@
+"""The benchmarks run: their code is exercised at tiny sizes, their times are not looked at."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from bench import chain, cpu, scale
+from bench.gpu import __main__ as gpu
+from bench.gpu.training import crossing_point
+
+
+def test_cpu_workloads_run_quickly(capsys):
+    cpu.main(["--quick", "--only", "batch 32"])
+    text = capsys.readouterr().out
+    assert "MLP 64-32-10" in text
+    assert "CNN" in text
+    assert "LSTM of cells" in text
+
+
+def test_cpu_functions_and_chain(capsys):
+    for name in ("softmax", "chain"):
+        cpu.main(["--quick", "--only", name])
+        assert name in capsys.readouterr().out
+
+
+def test_a_chain_holds_bytes():
+    assert 50 < chain.bytes_per_op("gradengine", 20_000) < 5_000
+
+
+def test_scale_fits_exponents():
+    assert scale.exponent([10, 100, 1000], [9.0, 20.0, 2000.0], 100) == pytest.approx(2)
+    found = scale.sweeps(quick=True)
+    assert "by differences" in scale.report(found)
+    points, _ = found["depth"]
+    assert points[-1].held > points[0].held > 0
+
+
+def test_the_crossing_lies_between_the_widths_around_it():
+    points = [{"width": w, "cpu": c, "cuda": 2.0} for w, c in ((64, 0.5), (256, 8), (512, 16))]
+    assert crossing_point(points) == pytest.approx(128)
+    assert crossing_point(points[1:]) is None
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++: the emulator cannot be built")
+def test_gpu_measurements_run_on_the_stand_in_device(tmp_path):
+    assert gpu.main(["--standin", "--only", "gelu float32", "--folder", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "gpu-stand-in.json").read_text())
+    assert {"Gelu float32", "bias + gelu float32 backward"} <= {r["name"] for r in found["rows"]}
+    assert all(row["share"] > 0 for row in found["rows"])
+    assert len(list(tmp_path.glob("*.png"))) == 2
+    assert "CPU / GPU" in (tmp_path / "gpu-stand-in.md").read_text()
