@@ -281,7 +281,7 @@ def _traced_scalar(op: Op, *, first: bool) -> Callable[..., Any]:
 
 
 def _weak(x: Any, beside: Any) -> Any:
-    """NumPy scalars beside a Tensor count as Python's; Python's become NumPy's bfloat16 beside it."""
+    """NumPy scalars beside a Tensor count as Python's; those as bfloat16 beside NumPy's."""
     cls = x.__class__
     if cls is float or cls is int:
         if isinstance(beside, Traced) and beside.array.dtype.kind == "V":

@@ -78,6 +78,10 @@ def uniform(xp: Any, shape: tuple[int, ...], dtype: Any, seed: int, offset: int)
     float32: (word >> 8) * 2**-24. float16: the top 11 bits, bfloat16: the top 8. float64 takes
     words 2i and 2i+1: ((w >> 5) * 2**26 + (v >> 6)) * 2**-53.
     """
+    if not is_host(xp):
+        from .cuda.dispatch import uniform as launched
+
+        return launched(shape, dtype, seed, offset)
     count = _size(shape)
     if dtype.itemsize == 8:
         pair = words(xp, 2 * count, seed, offset).reshape(-1, 2)

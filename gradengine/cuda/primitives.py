@@ -242,12 +242,12 @@ def _(g: Array, y: Any, xs: Inputs, params: Params, needed: Sequence[bool]) -> l
 # --- dropout -------------------------------------------------------------------------------------
 
 
-@_forward("dropout_")
+@_forward("dropout")
 def _(x: Array, p: float, seed: int, offset: int) -> Any:
     return moves.dropout(x, p, seed, offset) if _floats(x) else None
 
 
-@_vjp("dropout_")
+@_vjp("dropout")
 def _(g: Array, y: Any, xs: Inputs, params: Params, needed: Any) -> list[Any] | None:
     return [moves.dropout(g, **params)] if _floats(g) else None
 
@@ -265,7 +265,7 @@ def _rows_fit(x: Any, index: Any, axis: int) -> bool:
     )
 
 
-@_forward("take_")
+@_forward("take")
 def _(x: Array, indices: Array, axis: int = 0) -> Any:
     """An index out of range is the formula's to complain about; the kernel notes it, we wait."""
     if not _rows_fit(x, indices, axis):
@@ -287,7 +287,7 @@ def _(g: Array, indices: Array, shape: Any, axis: int) -> Any:
     return moves.scatter_add(flat, indices, shape[0]).reshape(shape)
 
 
-@_vjp("take_")
+@_vjp("take")
 def _(g: Array, y: Any, xs: Inputs, params: Params, needed: Any) -> list[Any] | None:
     x, indices = xs
     if params["axis"] not in (0, -len(x.shape)):

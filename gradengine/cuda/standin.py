@@ -236,12 +236,15 @@ def _backend() -> StandinBackend:
 
 
 @contextmanager
-def standin(device_count: int = 2, seed: int = 0) -> Generator[StandinBackend]:
+def standin(
+    device_count: int = 2, seed: int = 0, backend: StandinBackend | None = None
+) -> Generator[StandinBackend]:
     """A test helper: `cupy` is the stand-in inside the block, with `device_count` devices.
 
-    `seed` is the emulator's: another order of threads and blocks for each.
+    `seed` is the emulator's: another order of threads and blocks for each. `backend` runs the
+    kernels (default: one for the whole process, so that each is compiled and loaded once).
     """
-    backend = _backend()
+    backend = _backend() if backend is None else backend
     backend.seed = seed
     backend.calls.clear()
     modules = {"cupy": module, "cupy.cuda": module.cuda, "cupyx": types.ModuleType("cupyx")}
