@@ -138,7 +138,7 @@ def lp_pool1d(
 ) -> Tensor:
     """The p-norm of each window, p = `norm_type`: (sum x^p)^(1/p); (N, C, L) to (N, C, L').
 
-    Without absolute values, as in PyTorch: a negative sum, of odd powers, has no norm unless p is 1.
+    Without absolute values, as in PyTorch: a negative sum has no norm, unless p is 1.
     A sum of 0 has the gradient 0.
 
     >>> import gradengine as ge
