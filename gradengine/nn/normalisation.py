@@ -49,11 +49,12 @@ class _ChannelNorm(Module):
         device: Any = None,
         dtype: Any = None,
         generator: Generator | None = None,
+        bias: bool = True,
     ) -> None:
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         self.weight = _ones(num_features, device, dtype) if affine else None
-        self.bias = _zeros(num_features, device, dtype) if affine else None
+        self.bias = _zeros(num_features, device, dtype) if affine and bias else None
         mean = var = count = None
         if track_running_stats:
             mean = creation.zeros(num_features, device=device, dtype=dtype)
@@ -95,7 +96,8 @@ class _ChannelNorm(Module):
     def extra_repr(self) -> str:
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, "
-            f"affine={self.affine}, track_running_stats={self.track_running_stats}"
+            f"affine={self.affine}, bias={self.bias is not None}, "
+            f"track_running_stats={self.track_running_stats}"
         )
 
 
@@ -179,10 +181,12 @@ class _InstanceNorm(_ChannelNorm):
         device: Any = None,
         dtype: Any = None,
         generator: Generator | None = None,
+        bias: bool = True,
     ) -> None:
         super().__init__(
-            num_features, eps, momentum, affine, track_running_stats, device=device, dtype=dtype
-        )
+            num_features, eps, momentum, affine, track_running_stats,
+            device=device, dtype=dtype, bias=bias,
+        )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
         batched = len(x.shape) == max(self.ranks)
@@ -346,6 +350,7 @@ class GroupNorm(Module):
         device: Any = None,
         dtype: Any = None,
         generator: Generator | None = None,
+        bias: bool = True,
     ) -> None:
         if num_groups < 1 or num_channels % num_groups:
             text = f"GroupNorm: num_channels={num_channels} in num_groups={num_groups}"
@@ -353,7 +358,7 @@ class GroupNorm(Module):
         self.num_groups, self.num_channels = num_groups, num_channels
         self.eps, self.affine = eps, affine
         self.weight = _ones(num_channels, device, dtype) if affine else None
-        self.bias = _zeros(num_channels, device, dtype) if affine else None
+        self.bias = _zeros(num_channels, device, dtype) if affine and bias else None
 
     def reset_parameters(self) -> None:
         """Weight 1, bias 0."""
@@ -363,7 +368,10 @@ class GroupNorm(Module):
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 class LocalResponseNorm(Module):

@@ -21,6 +21,9 @@ from .linalg import inner, is_half
 BLOCK = 1 << 18
 """Bytes of a block of rows: three such blocks stay in the second-level cache."""
 
+CHUNK = 64
+"""Numbers summed one after the other along the first axis."""
+
 MEAN, SCALE, VARIANCE = 0, 1, 2
 """The planes of `moments`: m, r and the (biased) variance of every group."""
 
@@ -78,15 +81,23 @@ def totals(xp: Any, a: Any, over: str) -> Any:
     if a.shape[-1] > 1 or over == "row":
         ones = xp.ones((a.shape[-1], 1), a.dtype)
         a = xp.matmul(a, ones)
-        return a if over == "row" else a.sum(axis=0)
-    return a.sum(axis=0)
+    return a if over == "row" else _down(a)
 
 
 def products(xp: Any, a: Any, b: Any, over: str) -> Any:
     """Sums of a * b over the elements of every group, with its axis kept."""
     if over == "row":
         return inner(xp, a, b)[:, None]
-    return inner(xp, a, b).sum(axis=0)[:, None] if a.shape[-1] > 1 else (a * b).sum(axis=0)
+    return _down(inner(xp, a, b)[..., None] if a.shape[-1] > 1 else a * b)
+
+
+def _down(a: Any) -> Any:
+    """Sums along the first axis, in chunks: the rounding errors of a long one do not add up."""
+    whole = a.shape[0] // CHUNK * CHUNK
+    if whole <= CHUNK:
+        return a.sum(axis=0)
+    chunks = a[:whole].reshape(-1, CHUNK, *a.shape[1:]).sum(axis=1)
+    return chunks.sum(axis=0) + a[whole:].sum(axis=0)
 
 
 def group_size(x: Any, over: str) -> int:

@@ -23,6 +23,7 @@ def batch_norms() -> list:
         "momentum": {"momentum": 0.3},
         "cumulative": {"momentum": None},
         "plain": {"affine": False},
+        "no-bias": {"bias": False},
         "no-running": {"track_running_stats": False},
     }
     for id, given in options.items():
@@ -42,6 +43,7 @@ def instance_norms() -> list:
         layer("InstanceNorm3d", 2, inputs=[(1, 2, 1, 2, 2)]),
         layer("InstanceNorm3d", 2, inputs=[(2, 1, 2, 2)], id="unbatched"),
         layer("InstanceNorm2d", 2, eps=0.1, affine=True, inputs=[(2, 2, 2, 2)], id="affine"),
+        layer("InstanceNorm1d", 2, affine=True, bias=False, inputs=[(2, 2, 3)], id="no-bias"),
     ]
     for mode in ("train", "eval"):
         for given in ({}, {"momentum": 0.4}):
@@ -72,6 +74,7 @@ CASES = [
     layer("GroupNorm", 2, 4, inputs=[(2, 4, 3)]),
     layer("GroupNorm", 1, 4, inputs=[(2, 4)], id="one-group"),
     layer("GroupNorm", 4, 4, eps=0.1, inputs=[(2, 4, 2, 1)], id="eps"),
+    layer("GroupNorm", 2, 4, bias=False, inputs=[(2, 4, 2)], id="no-bias"),
     layer("GroupNorm", 2, 4, affine=False, inputs=[(2, 4, 2)], id="plain"),
     layer("RMSNorm", 3, inputs=[ROW]),
     layer("RMSNorm", (2, 3), eps=0.1, inputs=[(2, 2, 3)], id="two-axes"),

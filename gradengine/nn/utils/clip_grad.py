@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gradengine import creation, ops
+from gradengine.device import quiet
 from gradengine.errors import GraphError, OutOfRangeError, hinted
 from gradengine.ops.reductions import widened
 from gradengine.tape import no_grad
@@ -99,7 +100,7 @@ def clip_grads_with_norm_(
 
 
 def _scale(gradients: list[Any], max_norm: float, total: Any) -> None:
-    with no_grad():
+    with no_grad(), quiet():  # an infinite gradient times 0 is NaN, as it should be seen
         factor = ops.minimum(max_norm / (total + 1e-6), 1.0)
         for g in gradients:
             g.mul_(factor.to(g.device).astype(g.dtype))

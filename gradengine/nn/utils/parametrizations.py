@@ -10,7 +10,8 @@ from typing import Any
 from gradengine import ops
 from gradengine.errors import OutOfRangeError, ShapeError, hinted
 from gradengine.nn.module import Module
-from gradengine.nn.utils.parametrize import register_parametrization
+from gradengine.nn.utils.hooked import parameter_of
+from gradengine.nn.utils.parametrize import is_parametrized, register_parametrization
 from gradengine.random import Generator, randn
 from gradengine.tape import no_grad
 from gradengine.tensor import Tensor
@@ -144,7 +145,8 @@ def spectral_norm(
     ['parametrizations.weight.original', 'parametrizations.weight.0._u', \
 'parametrizations.weight.0._v']
     """
-    weight = getattr(module, name)
+    known = is_parametrized(module, name)
+    weight = getattr(module, name) if known else parameter_of(module, name, "spectral_norm")
     check_rounds("spectral_norm", n_power_iterations, weight)
     axis = default_dim(module) if dim is None else dim
     made = _SpectralNorm(weight, n_power_iterations, axis, eps, generator)
