@@ -277,6 +277,9 @@ from .alignment import ctc_loss as ctc_loss
 from .standardisation import layer_norm as layer_norm
 from .standardisation import rms_norm as rms_norm
 
-# --- recurrence: registered here, called through nn ---
-from . import gru as gru
-from . import recurrence as recurrence
+# --- recurrence ---
+from .recurrence import lstm_states as lstm_states
+from .recurrence import rnn_states as rnn_states
+
+# --- gru ---
+from .gru import gru_states as gru_states
