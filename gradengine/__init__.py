@@ -78,9 +78,11 @@ from .errors import DeviceError as DeviceError
 from .errors import DTypeError as DTypeError
 from .errors import GradengineError as GradengineError
 from .errors import GraphError as GraphError
+from .errors import MemberError as MemberError
 from .errors import MissingDependencyError as MissingDependencyError
 from .errors import OutOfRangeError as OutOfRangeError
 from .errors import ShapeError as ShapeError
+from .errors import StateError as StateError
 from .modes import enable_grad as enable_grad
 from .modes import grad_enabled as grad_enabled
 from .modes import inference_mode as inference_mode
@@ -296,11 +298,21 @@ from .random import randperm as randperm
 from .recompute import checkpoint as checkpoint
 
 if _TYPE_CHECKING:
+    from . import amp as amp
     from . import cuda as cuda
+    from . import data as data
     from . import datasets as datasets
     from . import nn as nn
     from . import optim as optim
+    from . import saving as saving
     from . import testing as testing
+    from .amp import autocast as autocast
+    from .cuda.gemm import get_float32_matmul_precision as get_float32_matmul_precision
+    from .cuda.gemm import set_float32_matmul_precision as set_float32_matmul_precision
+    from .nn import summary as summary
+    from .saving import Checkpoint as Checkpoint
+    from .saving import load as load
+    from .saving import save as save
 
 # --- constants ---
 
@@ -330,12 +342,26 @@ bool = _np.dtype("bool")  # the standard's name; nothing below calls Python's
 
 # --- what is imported when it is first named (PEP 562) ---
 
-_PACKAGES = ("cuda", "datasets", "nn", "optim", "testing")
+_PACKAGES = ("amp", "cuda", "data", "datasets", "nn", "optim", "saving", "testing")
+_HOMES = {
+    "Checkpoint": "saving",
+    "autocast": "amp",
+    "get_float32_matmul_precision": "cuda.gemm",
+    "load": "saving",
+    "save": "saving",
+    "set_float32_matmul_precision": "cuda.gemm",
+    "summary": "nn",
+}
 
 
 def __getattr__(name: str) -> _Any:
     if name in _PACKAGES:
         return _importlib.import_module(f".{name}", __name__)
+    if name in _HOMES:
+        found = globals()[name] = getattr(
+            _importlib.import_module(f".{_HOMES[name]}", __name__), name
+        )
+        return found
     if name == "bfloat16":  # needs ml_dtypes
         from .dtypes import as_dtype
 
@@ -345,4 +371,4 @@ def __getattr__(name: str) -> _Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PACKAGES, "bfloat16"})
+    return sorted({*globals(), *_PACKAGES, *_HOMES, "bfloat16"})

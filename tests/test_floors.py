@@ -23,7 +23,16 @@ FILES = {
 }
 LINES = 450
 
-FOLDERS = {"ops": 3, "cuda": 1, "nn": 6, "optim": 6, "data": 6, "datasets": 6, "testing": 6}
+FOLDERS = {
+    "ops": 3,
+    "cuda": 1,
+    "nn": 6,
+    "optim": 6,
+    "data": 6,
+    "saving": 6,
+    "datasets": 6,
+    "testing": 6,
+}
 """Floors of modules that do not state one, by folder; those right in gradengine/ are at the top."""
 TOP = 7
 DESIGN = {"device": 0, "tape": 1, "op": 2, "ops": 3, "tensor": 4, "autodiff": 5, "testing": 6}

@@ -30,7 +30,10 @@ HEAVY = (
     "gradengine.nn",
     "gradengine.optim",
     "gradengine.testing",
+    "gradengine.data",
     "gradengine.datasets",
+    "gradengine.saving",
+    "gradengine.amp",
 )
 
 

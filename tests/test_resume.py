@@ -15,7 +15,7 @@ from identical import identical
 
 import gradengine as ge
 from gradengine import nn, optim
-from gradengine.checkpoints import Checkpoint
+from gradengine.saving.checkpoints import Checkpoint
 from gradengine.data import DataLoader, TensorDataset, sample_generator
 from gradengine.errors import DataError, DTypeError, OutOfRangeError
 from gradengine.random import Generator
@@ -290,7 +290,7 @@ def test_a_damaged_newest_is_named_and_the_one_before_restores(tmp_path: Path):
 SAVER = """
 import os, random, signal, sys, time
 import numpy as np
-from gradengine.checkpoints import Checkpoint
+from gradengine.saving.checkpoints import Checkpoint
 from gradengine.saving import save
 
 folder = sys.argv[1]

@@ -200,7 +200,7 @@ def test_cycles_and_depth(tmp_path: Path):
 
 
 def test_too_many_plain_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("gradengine.saving.HEADER_LIMIT", 1000)
+    monkeypatch.setattr("gradengine.saving.tensors.HEADER_LIMIT", 1000)
     with pytest.raises(DTypeError, match=r"plain values(.|\n)*np.asarray"):
         save(list(range(1000)), tmp_path / "file")
 
@@ -242,7 +242,7 @@ def test_a_failure_leaves_the_old_file(
 
     with monkeypatch.context() as patch:
         patch.setattr(
-            f"gradengine.saving.{failing}" if failing == "_write" else f"os.{failing}", fail
+            f"gradengine.saving.tensors.{failing}" if failing == "_write" else f"os.{failing}", fail
         )
         with pytest.raises(OSError, match="No space left"):
             save({"x": ge.zeros(3)}, path)

@@ -21,13 +21,13 @@ from typing import Any, NoReturn, cast
 
 import numpy as np
 
-from .conversion import as_device, made
+from ..conversion import as_device, made
+from ..device import Array, bare, current_device, is_array, move, to_numpy
+from ..dtypes import as_dtype
+from ..errors import DataError, DTypeError, hinted
+from ..files import replacing
+from ..tape import Traced
 from .damage import HEADER_LIMIT, check_file, check_keys, corrupt, explained
-from .device import Array, bare, current_device, is_array, move, to_numpy
-from .dtypes import as_dtype
-from .errors import DataError, DTypeError, hinted
-from .files import replacing
-from .tape import Traced
 
 Node = Any
 """What JSON can say: None, bool, int, float, str, a list, or a dict with one key, the kind."""

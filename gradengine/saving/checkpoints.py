@@ -5,7 +5,7 @@ average, whatever has `state_dict`), the step, and the states of the random gene
 safetensors file that is there whole or not at all, so that a run may be killed at any moment; the
 newest is found by the names of the files, there is no pointer that could be wrong.
 
-Floor 6: stands on saving.py, files.py and philox.py.
+Floor 6: stands on tensors.py, files.py and philox.py.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DataError, DTypeError, OutOfRangeError, hinted
-from .files import MissingDataError, sweep
-from .philox import default_generator
-from .saving import load, save
+from ..errors import DataError, DTypeError, OutOfRangeError, hinted
+from ..files import MissingDataError, sweep
+from ..philox import default_generator
+from .tensors import load, save
 
 NAME = re.compile(r"step-(\d{12,})\.safetensors")
 FORMAT = "gradengine.checkpoint"

@@ -9,8 +9,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .errors import DataError, hinted
-from .files import MissingDataError, recognised
+from ..errors import DataError, hinted
+from ..files import MissingDataError, recognised
 
 HEADER_LIMIT = 100_000_000  # bytes; what every reader of the format accepts
 AGAIN = "take another copy of the file; this one is not what was written"
