@@ -289,6 +289,15 @@ def _copied(cupy: Namespace, array: Array) -> Array:
         ) from error
 
 
+def ones_like(array: Array) -> Array:
+    """Ones of the array's shape and dtype, on its device."""
+    xp = namespace(array)
+    if xp is np:
+        return np.ones(array.shape, array.dtype)
+    with guard(array):
+        return xp.ones(array.shape, array.dtype)
+
+
 def guard(array: Array) -> Any:
     """A context in which new arrays land on `array`'s device (several GPUs)."""
     xp = namespace(array)

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, cast
 
-from .device import as_array, mixed_devices, namespace
+from .device import as_array, mixed_devices, namespace, ones_like
 from .errors import DTypeError, GraphError, ShapeError, hinted
 from .tape import (
     Leaf,
@@ -57,7 +57,7 @@ def seed(output: Any, gradient: Any, name: str, graph: bool) -> Any:
                     "reduce it with .sum() or .mean(), or give gradient= of the output's shape",
                 )
             )
-        ones = namespace(y).ones(y.shape, y.dtype)
+        ones = ones_like(y)
         return constant(output.plain, ones) if graph else ones
     raw = gradient.array if isinstance(gradient, Traced) else as_array(gradient)
     same = raw.__class__ is y.__class__ and raw.dtype is y.dtype and raw.shape == y.shape
@@ -289,7 +289,7 @@ def _dual_gradients(
         if dp is not None:
             tangents.append(dp)
             bends.append(
-                q if q is not None else constant(p.plain, namespace(p.array).ones_like(p.array))
+                q if q is not None else constant(p.plain, ones_like(p.array))
             )
         if dq is not None:
             tangents.append(p)
