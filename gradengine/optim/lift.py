@@ -5,7 +5,7 @@ call serves all of them; large ones go by in blocks that stay in the processor's
 remembered from step to step in a `Plan`, which is made anew as soon as anything it relied on is
 another: who has a gradient, an array's shape, dtype or device, a state entry replaced by hand.
 
-`KERNELS` is the one place where another function can take a rule's place on a device.
+On a device a kernel may take a rule's place: `kernels.py` says which.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from gradengine.device import as_array, device_of, is_host, move, namespace
 from gradengine.errors import ShapeError, hinted
-from gradengine.tape import constant
+from gradengine.tape import constant, is_sole_owner
 from gradengine.tensor import Tensor
 from gradengine.writes import replace
 
@@ -32,13 +32,14 @@ SMALL = 1 << 14
 BLOCK = 1 << 16
 """Elements of a block: the parameter, its gradient, state and scratch stay in a 2 MB cache."""
 
-KERNELS: dict[Rule, Rule] = {}
-"""Rule -> what is called instead for arrays on a GPU: same arguments, results go into `out`."""
-
 
 def rule_for(rule: Rule, array: Array) -> Rule:
     """`rule` itself, or the kernel that takes its place where `array` lives."""
-    return rule if is_host(namespace(array)) else KERNELS.get(rule, rule)
+    if is_host(namespace(array)):
+        return rule
+    from .kernels import KERNELS  # loads the launch code
+
+    return KERNELS.get(rule, rule)
 
 
 def wide_dtype(array: Array) -> Any:
@@ -64,7 +65,8 @@ class Member:
 
     def __init__(self, parameter: Tensor, state: State, names: Sequence[str]) -> None:
         self.parameter, self.state, self.names = parameter, state, names
-        self.array = array = parameter.array
+        array = parameter.array
+        self.array: Array = array
         self.shape, self.dtype, self.device = array.shape, array.dtype, device_of(array)
         self.arrays: list[Array] = [self._adopted(name) for name in names]
 
@@ -92,9 +94,10 @@ class Member:
         self.arrays[index] = self.state[self.names[index]] = array
 
     def move(self, array: Array) -> None:
-        """Give the parameter its new array."""
+        """Give the parameter its new array, which may be its own, changed."""
         self.array = array
-        assign(self.parameter, array)
+        if array is not self.parameter.array:
+            assign(self.parameter, array)
 
     def unchanged(self, states: Any) -> bool:
         """Whether this still is the parameter and the state the plan was made for."""
@@ -130,9 +133,11 @@ class Alone:
     def step(self, call: Call) -> None:
         member = self.members[0]
         gradient: Any = member.parameter.grad
+        member.array = None  # so that only the parameter itself holds its array
+        alone = is_sole_owner(member.parameter)
         p = member.parameter.array
         xp = namespace(p)
-        moved = xp.empty(p.shape, p.dtype)
+        moved = p if alone and p.flags.c_contiguous else xp.empty(p.shape, p.dtype)
         flat_p, flat_g, flat_moved = p.reshape(-1), gradient.array.reshape(-1), moved.reshape(-1)
         places = _places(member, xp, self.wide)
         started = [i for i, x in enumerate(places) if x is not member.arrays[i]]
@@ -248,7 +253,8 @@ class Plan:
         together: dict[Any, list[Member]] = {}
         self.units: list[Alone | Together] = []
         for member in self.members:
-            if whole or not 0 < math.prod(member.shape) <= SMALL:
+            small = 0 < math.prod(member.shape) <= SMALL
+            if whole or not small or not is_host(namespace(member.array)):
                 self.units.append(Alone(member, whole))
             else:
                 together.setdefault(_pace(member), []).append(member)
