@@ -272,8 +272,8 @@ def move(array: Array, device: str | Device, *, copy: bool = False) -> Array:
         return xp.asnumpy(array)
     cupy = import_cupy()
     with usable(target):
-        if xp is cupy and device_of(array) == target:
-            return array.copy() if copy else array
+        if xp is cupy:  # copy() goes to the current device, from wherever the array is
+            return array.copy() if copy or device_of(array) != target else array
         return _copied(cupy, array)
 
 

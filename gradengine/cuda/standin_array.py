@@ -277,7 +277,8 @@ def _method(name: str, keywords: tuple[str, ...]) -> Callable[..., Any]:
         wrong = set(kwargs) - set(keywords)
         if wrong:
             raise TypeError(f"{name}() got an unexpected keyword argument {sorted(wrong)}")
-        self.here()
+        if name != "copy":  # which goes to the current device, from wherever the array is
+            self.here()
         out = kwargs.get("out")
         kwargs = {k: v for k, v in kwargs.items() if v is not None}
         plain = {k: host(v) if isinstance(v, ndarray) else v for k, v in kwargs.items()}
