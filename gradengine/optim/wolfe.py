@@ -111,7 +111,7 @@ class _Search:
         low, high = (a, b) if a.value <= b.value else (b, a)
         stuck = False
         while self.trials < self.limit:
-            if abs(high.t - low.t) * self.longest < self.tolerance:  # both may be 0
+            if abs(high.t - low.t) * self.longest <= self.tolerance:  # both may be 0
                 break
             t, stuck = self.trial(low, high, stuck)
             now = self.at(t)
