@@ -15,7 +15,8 @@ Floor 2: stands on calls.py and row.py.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -198,6 +199,22 @@ def closed() -> None:
         open_contexts -= 1
         if open_contexts == 0:
             _become((*HALF, *FULL), Op)
+
+
+@contextmanager
+def renewed(policy: Policy | None) -> Generator[None]:
+    """The casts of `policy` (None: no casts) once more, with no cast weight left over from before.
+
+    What is computed inside can be computed again later, when the context itself is closed.
+    """
+    opened()
+    fresh = None if policy is None else Policy(policy.dtype, policy.device)
+    token = current.set(fresh)
+    try:
+        yield
+    finally:
+        current.reset(token)
+        closed()
 
 
 def _become(names: Iterable[str], kind: type[Op]) -> None:

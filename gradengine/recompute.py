@@ -1,17 +1,19 @@
 """Recomputation: `checkpoint` stores the arguments of a call and computes its inside again.
 
 A checkpointed call is one node whose pull runs the function once more, recorded. That run must be
-the same computation, so arguments are kept as they were, the random state is set back, and what
-comes out is compared with the first time.
+the same computation, so arguments are kept as they were, the random state and the autocast context
+are set back, and what comes out is compared with the first time.
 
-Floor 6: stands on tape.py, reverse.py and random.py.
+Floor 6: stands on tape.py, casting.py, reverse.py and random.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from . import casting
 from .device import is_host, namespace, quiet
 from .dtypes import is_inexact
 from .errors import GraphError, hinted
@@ -28,8 +30,15 @@ class _Call:
     def __init__(self, f: Callable[..., Any], args: Any, kwargs: Any) -> None:
         leaves, self.rebuild = flatten((args, kwargs))
         self.f, self.leaves, self.state = f, [handle(x) for x in leaves], get_state()
+        self.policy = casting.current.get()
         self.sources: tuple[Node, ...] = ()
         self.digests: list[Any] = []
+
+    def casts(self) -> AbstractContextManager[None]:
+        """The autocast context of the call, or none: whatever is open when it is made again."""
+        if self.policy is None and not casting.open_contexts:
+            return nullcontext()
+        return casting.renewed(self.policy)
 
     def finish(self, outputs: Sequence[Any], start: int) -> None:
         """Note what the first run gave, to know it again."""
@@ -42,7 +51,7 @@ class _Call:
         second, now, start = _Call(self.f, (), {}), get_state(), next_tick()
         set_state(self.state)
         try:
-            with enable_grad():
+            with enable_grad(), self.casts():
                 args, kwargs = self.rebuild([handle(x) for x in self.leaves])
                 outputs, _ = flatten(self.f(*args, **kwargs))
         finally:
@@ -121,7 +130,8 @@ def checkpoint(f: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if not grad_enabled():
         return f(*args, **kwargs)
     call, start = _Call(f, args, kwargs), next_tick()
-    out = f(*args, **kwargs)
+    with call.casts():
+        out = f(*args, **kwargs)
     leaves, rebuild = flatten(out)
     tensors = [y for y in leaves if isinstance(y, Traced)]
     if any(y.level for y in tensors) or all(y.node is None for y in tensors):

@@ -205,3 +205,25 @@ def test_undifferentiated_custom_functions_give_constants():
         assert not same(x).requires_grad
     assert same(x).requires_grad
     assert same(2.0).item() == 2.0
+
+
+# --- autocast ---
+
+
+def test_inside_an_autocast_context_the_second_run_casts_as_the_first():
+    from gradengine.amp import autocast
+
+    model = ge.nn.Sequential(ge.nn.Linear(4, 8), ge.nn.Tanh(), ge.nn.Linear(8, 1))
+    x = ge.randn(5, 4)
+    found = []
+    for wrap in (lambda f, x: f(x), ge.checkpoint):
+        model.zero_grad()
+        with autocast("bfloat16"):
+            model(x)  # weights that are cast already
+            loss = wrap(model, x).sum()
+        loss.backward()  # the context is closed by now
+        found.append([p.grad.numpy() for p in model.parameters()])
+    assert all(np.array_equal(a, b) for a, b in zip(*found, strict=True))
+    plain = ge.checkpoint(model, x)
+    with autocast("bfloat16"):
+        plain.sum().backward()  # opened later: not for what was computed without it
