@@ -25,6 +25,7 @@ from .steps import (
     kept_back,
     merged,
     spans,
+    turned,
 )
 
 
@@ -50,7 +51,7 @@ def gru_states(
     """
     check_sizes("gru_states", x, w, 3, sizes, h0)
     n = x.shape[-1] // 3
-    y, h, w = xp.empty((x.shape[0], n), x.dtype), h0[:0], xp.ascontiguousarray(w.T)
+    y, h, w = xp.empty((x.shape[0], n), x.dtype), h0[:0], turned(xp, w, sizes)
     for start, stop in spans(sizes, reverse):
         own, before = x[start:stop], before_step(xp, h, h0, stop - start)
         h = y[start:stop]

@@ -34,6 +34,7 @@ from .steps import (
     kept_back,
     merged,
     spans,
+    turned,
 )
 
 # --- RNN ---
@@ -62,7 +63,7 @@ def rnn_states(
     x (rows, H), h0 (N, H), w (H, H); y (rows, H). Source: Elman, Cognitive Science 14 (1990) 179.
     """
     check_sizes("rnn_states", x, w, 1, sizes, h0)
-    y, h, w = xp.empty(x.shape, x.dtype), h0[:0], xp.ascontiguousarray(w.T)
+    y, h, w = xp.empty(x.shape, x.dtype), h0[:0], turned(xp, w, sizes)
     for start, stop in spans(sizes, reverse):
         a = y[start:stop]
         xp.matmul(before_step(xp, h, h0, stop - start), w, out=a)
@@ -118,7 +119,7 @@ def lstm_states(
     n = x.shape[-1] // 4
     y = xp.empty((x.shape[0], n + w.shape[1]), x.dtype)
     scale, shift = _logistic(xp, n, x.dtype)
-    h, c, w = h0[:0], c0[:0], xp.ascontiguousarray(w.T)  # faster than a view, for many steps
+    h, c, w = h0[:0], c0[:0], turned(xp, w, sizes)
     for start, stop in spans(sizes, reverse):
         rows, size = y[start:stop], stop - start
         before = before_step(xp, c, c0, size)

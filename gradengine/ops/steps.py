@@ -42,6 +42,11 @@ def before_step(xp: Any, last: Any, start: Any, n: int) -> Any:
     return last[:n] if have >= n else xp.concatenate((last, start[have:n]))
 
 
+def turned(xp: Any, w: Any, sizes: Sizes) -> Any:
+    """The transpose of w; for several steps a copy, which BLAS multiplies by half as fast again."""
+    return xp.ascontiguousarray(w.T) if len(sizes) > 1 else w.T
+
+
 class Steps:
     """The rows of packed arrays step by step, for the rules: raw or traced alike."""
 
