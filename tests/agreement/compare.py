@@ -258,6 +258,7 @@ def _trajectory(library: Any, case: Case) -> list[Any]:
 def _paths_apart(mine: Sequence[np.ndarray], theirs: Sequence[np.ndarray]) -> float:
     assert len(mine) == len(theirs)
     assert not np.array_equal(mine[0], mine[-2]), "nothing moved"
+    assert all(np.isfinite(a).all() for a in (*mine, *theirs)), "the trajectory is not finite"
     return max(
         float(np.abs(a - b).max() / max(1.0, np.abs(b).max()))
         for a, b in zip(mine, theirs, strict=True)
