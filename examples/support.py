@@ -31,6 +31,8 @@ import numpy as np
 from tqdm import tqdm
 
 import gradengine as ge
+from gradengine import datasets
+from gradengine.datasets import Text
 
 try:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -166,3 +168,40 @@ def save(figure: Figure, path: str | Path) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
     print(f"picture written to {path}")
+
+
+# --- text ----------------------------------------------------------------------------------------
+
+
+def read(path: str | None) -> Text:
+    """The text in the file at `path`, or the help topics that come with Python."""
+    return load(datasets.read_text, path) if path else load(datasets.load, "pydoc")
+
+
+def pick(logits: Any, temperature: float) -> Any:
+    """One index a row, index i with probability softmax(logits / temperature)_i.
+
+    The largest of logits / temperature + Gumbel noise has that distribution (Gumbel, 1954).
+    """
+    noise = -ge.log(-ge.log(ge.rand_like(logits)))
+    return ge.argmax(logits / temperature + noise, axis=-1)
+
+
+def bits_axis(axes: Any) -> None:
+    """Beside an axis in nats, on the right, the same in bits: 1 bit = ln 2 nats."""
+    ln2 = float(np.log(2))
+    right = axes.secondary_yaxis("right", functions=(lambda x: x / ln2, lambda x: x * ln2))
+    right.set_ylabel("bits per character", fontsize=9)
+    right.tick_params(labelsize=8)
+
+
+def passage(axes: Any, title: str, text: str, rows: int = 12, columns: int = 108) -> None:
+    """`text` in a typewriter's letters, long lines folded; what does not fit is left out."""
+    shown = "".join(x if x.isprintable() or x == "\n" else " " for x in text)
+    lines: list[str] = []
+    for line in shown.split("\n"):
+        lines += [line[i : i + columns] for i in range(0, len(line) or 1, columns)]
+    style = {"family": "monospace", "fontsize": 8, "linespacing": 1.3, "parse_math": False}
+    axes.text(0, 1, "\n".join(lines[:rows]), va="top", transform=axes.transAxes, **style)
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_axis_off()
