@@ -229,11 +229,11 @@ class CupyBackend:
         # CuPy's own launch call, below RawKernel: it takes structures and costs less
         self._driver: Any = importlib.import_module("cupy_backends.cuda.api.driver")
         self._launch: Any = self._driver.launchKernel
-        self._stream: Any = cupy.cuda.get_current_stream
-        self._ndarray: Any = cupy.ndarray
+        self._stream: Any = self._cupy.cuda.get_current_stream
+        self._ndarray: Any = self._cupy.ndarray
         self._functions: dict[tuple[int, str], tuple[Any, int, int]] = {}
         self._facts: dict[int, tuple[int, int]] = {}
-        runtime: Any = cupy.cuda.runtime
+        runtime = self._cupy.cuda.runtime
         # one device is always the current one: asking would cost more than half a launch
         one = runtime.getDeviceCount() == 1
         self._device: Any = (lambda: 0) if one else runtime.getDevice
@@ -364,7 +364,12 @@ class _Block:
         self.pointers = (ctypes.c_void_p * len(layout))(*(base + start for start in starts))
 
 
-_blocks = threading.local()
+class _Rooms(threading.local):
+    def __init__(self) -> None:
+        self.of: dict[tuple[str, ...], _Block] = {}
+
+
+_rooms = _Rooms()
 
 
 def fire(
@@ -380,10 +385,10 @@ def fire(
     `layout` has one group of codes of the module struct for each parameter of the kernel: "P" for
     an address, "q" for a 64-bit integer, "ff" for a structure of two floats, "x" for an empty one.
     """
-    try:
-        room = _blocks.__dict__[layout]
-    except KeyError:
-        room = _blocks.__dict__[layout] = _Block(layout)
+    rooms = _rooms.of
+    room = rooms.get(layout)
+    if room is None:
+        room = rooms[layout] = _Block(layout)
     room.fill(room.buffer, 0, *values)
     chosen = backend()
     if _traces:

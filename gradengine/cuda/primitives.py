@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -69,7 +69,7 @@ def _axes(axis: Any, ndim: int) -> tuple[int, ...] | None:
     """The axes as positive numbers, None where the formula should say what is wrong with them."""
     if axis is None:
         return tuple(range(ndim))
-    given = axis if isinstance(axis, tuple) else (axis,)
+    given = cast("tuple[Any, ...]", axis if isinstance(axis, tuple) else (axis,))
     if not all(isinstance(i, int) and -ndim <= i < ndim for i in given):
         return None
     found = tuple(i % ndim for i in given)

@@ -27,7 +27,18 @@ from . import cupy_names as names
 from . import gemm, kernels, standin_array
 from .emulator import EmulatorBackend
 from .gemm_host import HostGemm
-from .standin_array import SCALARS, calls, host, index_of, ndarray, note, runtime, unsupported, wrap
+from .standin_array import (
+    calls,
+    host,
+    index_of,
+    is_host_array,
+    is_scalar,
+    ndarray,
+    note,
+    runtime,
+    unsupported,
+    wrap,
+)
 from .standin_runtime import OutOfMemoryError, StandinError
 
 __all__ = ["OutOfMemoryError", "StandinBackend", "StandinError", "calls", "ndarray", "standin"]
@@ -78,7 +89,7 @@ class ufunc:
 
 def _weakened(operands: list[Any], name: str) -> list[Any]:
     """Python numbers in bfloat16 beside such an array, where NumPy's rule would promote both."""
-    arrays = [x for x in operands if isinstance(x, np.ndarray)]
+    arrays = [x for x in operands if is_host_array(x)]
     if not any(x.dtype.kind == "V" for x in arrays):
         return operands
     if name in names.WITHOUT_BFLOAT16:
@@ -87,16 +98,19 @@ def _weakened(operands: list[Any], name: str) -> list[Any]:
     if len(kinds) > 1:
         return operands
     (kind,) = kinds
-    return [x if isinstance(x, (np.ndarray, np.generic)) else np.asarray(x, kind) for x in operands]
+    return [x if hasattr(x, "dtype") else np.asarray(x, kind) for x in operands]
 
 
 def _operand(x: Any) -> Any:
     if isinstance(x, ndarray):
         x.here()
         return x.host
-    if isinstance(x, SCALARS):
+    if is_scalar(x):
         return x
     raise unsupported(x)
+
+
+PLAIN: Any = (str, slice, type, np.dtype)
 
 
 def _function(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -105,7 +119,7 @@ def _function(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         plain = {k: host(v) if isinstance(v, ndarray) else v for k, v in kwargs.items()}
         out = kwargs.get("out")
         # shapes, names and axes pass as they are: only operands are looked at
-        operands = [x if isinstance(x, (str, slice, type, np.dtype)) else host(x) for x in args]
+        operands = [x if isinstance(x, PLAIN) else host(x) for x in args]
         with np.errstate(all="ignore"):
             found = function(*operands, **plain)
         if out is not None:
@@ -164,7 +178,11 @@ def _strided(name: str) -> Any:
     import numpy.lib.stride_tricks as tricks
 
     function = getattr(tricks, name)
-    return lambda x, *args, **kwargs: function(x, *args, **kwargs, writeable=True)
+
+    def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+        return function(x, *args, **kwargs, writeable=True)
+
+    return call
 
 
 def _module() -> Any:

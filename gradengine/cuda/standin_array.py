@@ -40,12 +40,22 @@ def _known_dtype(dtype: Any) -> None:
 # --- between host and device ---------------------------------------------------------------------
 
 
+def is_host_array(x: Any) -> bool:
+    """Whether `x` is NumPy's array, which has no place in a computation on the device."""
+    return isinstance(x, np.ndarray)
+
+
+def is_scalar(x: Any) -> bool:
+    """Whether `x` is a number that CuPy takes beside its arrays."""
+    return isinstance(x, SCALARS)
+
+
 def host(x: Any) -> Any:
     """The NumPy array behind an operand of a computation; host arrays are refused."""
     if isinstance(x, ndarray):
         x.here()
         return x.host
-    if x is None or isinstance(x, SCALARS):
+    if x is None or is_scalar(x):
         return x
     if isinstance(x, (list, tuple)):
         return type(cast(Any, x))(host(i) for i in cast("Sequence[Any]", x))
@@ -57,7 +67,7 @@ def wrap(y: Any, *sources: Any) -> Any:
     if isinstance(y, (tuple, list)):
         items = [wrap(i, *sources) for i in cast("Sequence[Any]", y)]
         return items if isinstance(y, list) else tuple(items)
-    if not isinstance(y, (np.ndarray, np.generic)):
+    if not (is_host_array(y) or hasattr(y, "dtype")):
         return y
     found: Any = np.asarray(y)
     _known_dtype(found.dtype)
@@ -69,6 +79,8 @@ def wrap(y: Any, *sources: Any) -> Any:
                 if x.host.flags.writeable and not found.flags.writeable:
                     found = found.view()
                     found.flags.writeable = True  # NumPy alone makes diagonals read-only
+    if base is None:
+        runtime.account(found)
     return ndarray.of(found, base)
 
 
@@ -265,7 +277,7 @@ def index_of(index: Any) -> Any:
 
 def _wrapped(index: Any, error: IndexError) -> Exception:
     """An IndexError for what CuPy refuses too; what it would wrap around is our own mistake."""
-    parts: Any = index if isinstance(index, tuple) else (index,)
+    parts = cast("tuple[Any, ...]", index if isinstance(index, tuple) else (index,))
     if any(isinstance(i, ndarray) and i.dtype.kind in "iu" for i in parts):
         return StandinError(f"CuPy would not look at these indices but wrap them: {error}")
     return error
@@ -331,7 +343,10 @@ def _fill_class() -> None:
 
 
 def _unary_operator(function: str) -> Callable[..., Any]:
-    return lambda self: getattr(module, function)(self)
+    def call(self: ndarray) -> Any:
+        return getattr(module, function)(self)
+
+    return call
 
 
 _fill_class()

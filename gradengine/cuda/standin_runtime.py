@@ -11,7 +11,7 @@ from __future__ import annotations
 import types
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -144,7 +144,7 @@ class PinnedMemory:
         self.size = size
 
     def __buffer__(self, flags: int) -> memoryview:
-        return memoryview(self.memory)
+        return memoryview(cast(Any, self.memory))
 
 
 class Runtime:
@@ -189,18 +189,23 @@ class Runtime:
         need = dtype.itemsize
         for n in sizes:
             need *= n
+        self._check(need)
+        found = self.reserve(sizes, dtype)
+        self.account(found)
+        return found
+
+    def _check(self, need: int) -> None:
         room = self.limit or self.total
         if self.used + need > room:
             raise OutOfMemoryError(
                 f"Out of memory allocating {need:,} bytes "
                 f"(allocated so far: {self.used:,} bytes, limit set to: {room:,} bytes)."
             )
-        found = self.reserve(sizes, dtype)
-        self.account(found)
-        return found
 
     def account(self, found: Any) -> None:
+        """Count an array's memory as in use until it is freed."""
         size = found.nbytes
+        self._check(size)
         self.used += size
         weakref.finalize(found, self._free, size, self.session)
 
@@ -230,6 +235,7 @@ class Runtime:
             getDeviceCount=lambda: self.count,
             deviceSynchronize=lambda: self.log.append("synchronize device"),
             memGetInfo=self.memory_info,
+            getDeviceProperties=lambda index: {"name": b"stand-in"},
             CUDARuntimeError=CUDARuntimeError,
         )
         return made
