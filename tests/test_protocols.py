@@ -510,6 +510,18 @@ def test_deepcopy_of_leaves_and_constants():
     assert x.grad is not None
 
 
+def test_deepcopy_remembers_nothing_that_dies():
+    """An id left in the memo by a passing object would be the id of the next thing copied."""
+    x, memo = leaf(A), {}
+    (x * x).sum().backward()
+    copy.deepcopy(x, memo)
+    assert set(memo) - {id(memo)} == {id(x)}
+    model = ge.nn.TransformerEncoder(ge.nn.TransformerEncoderLayer(4, 2, 8), 2)
+    model(ge.ones((2, 1, 4))).sum().backward()
+    for _ in range(3):
+        assert list(copy.deepcopy(model).state_dict()) == list(model.state_dict())
+
+
 def test_results_are_neither_copied_nor_pickled():
     y = leaf(A) * 2
     for act in (copy.deepcopy, pickle.dumps):

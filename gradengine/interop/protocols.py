@@ -141,7 +141,8 @@ def deep_copy(t: Any, memo: dict[int, Any]) -> Any:
     if t.node is not None:
         out.node = Leaf()
         if t.grad is not None:
-            out.node.grad = deep_copy(t.grad.detach(), memo)
+            # not by the memo: it keeps ids, and what detach() makes dies with its id
+            out.node.grad = t.grad.detach().clone()
     return out
 
 
