@@ -32,7 +32,6 @@ import numpy as np
 import gradengine as ge
 import support
 from gradengine import nn
-from gradengine.datasets import Text, Vocabulary
 
 Array = Any
 
@@ -181,9 +180,9 @@ def evaluate(model: GPT, tokens: Array, block: int, batch: int = 64) -> Array:
 # --- writing -------------------------------------------------------------------------------------
 
 
-def write(model: GPT, letters: Vocabulary, prompt: str, length: int, block: int) -> str:
-    """`prompt` and `length` characters more; a full cache starts again with its later half."""
-    tokens: list[int] = letters.encode(prompt).tolist()
+def write(model: GPT, prompt: Array, length: int, block: int) -> list[int]:
+    """The prompt and `length` tokens more; a full cache starts again with its later half."""
+    tokens: list[int] = prompt.tolist()
     caches = [nn.KVCache(block) for _ in model.blocks]
     new = tokens[-block:]
     with ge.no_grad():
@@ -195,7 +194,7 @@ def write(model: GPT, letters: Vocabulary, prompt: str, length: int, block: int)
             logits = model(ge.tensor([new]), caches)[0, -1]
             new = [int(support.pick(logits, TEMPERATURE))]
             tokens += new
-    return letters.decode(tokens)
+    return tokens
 
 
 # --- picture and record --------------------------------------------------------------------------
@@ -260,21 +259,23 @@ def main() -> None:
     parser.add_argument("--record", metavar="FILE", help="write the curve to FILE, .json and .md")
     options = support.start(parser)
     if options.quick:
-        options.steps, options.batch = min(options.steps, 60), min(options.batch, 16)
-    run(options, support.read(options.text))
+        options.steps, options.batch = min(options.steps, 150), min(options.batch, 16)
+    run(options)
 
 
-def run(options: argparse.Namespace, text: Text) -> None:
+def run(options: argparse.Namespace) -> None:
     """Everything after the command line."""
+    text = support.read(options.text, least=10 * (options.block + 2))
+    prompt = text.vocabulary.encode(options.prompt or "\n")
     data, held_out = text.split()
-    letters, sizes, length = text.vocabulary, (WIDTH, HEADS, LAYERS), 900
+    sizes, length = (WIDTH, HEADS, LAYERS), 900
     if options.quick:
         held_out, sizes, length = held_out[:4097], (32, 2, 2), 120
-    model = GPT(len(letters), *sizes)
+    model = GPT(len(text.vocabulary), *sizes)
     size = sum(p.size for p in model.parameters())
     history = train(model, data, held_out, options)
     with support.Stopwatch() as watch:
-        sample = write(model, letters, options.prompt, length, options.block)
+        sample = text.vocabulary.decode(write(model, prompt, length, options.block))
     by_place = evaluate(model, held_out, options.block)
     nats, bits = history.held_out[-1], history.held_out[-1] / math.log(2)
     title = f"A transformer of {size:,} weights reads {text.name}: {bits:.2f} bits per character"

@@ -26,7 +26,6 @@ import numpy as np
 import gradengine as ge
 import support
 from gradengine import nn
-from gradengine.datasets import Text, Vocabulary
 
 Array = Any
 State = tuple[ge.Tensor, ge.Tensor]
@@ -167,17 +166,17 @@ def evaluate(model: CharRNN, tokens: Array, count: int = 16, length: int = 256) 
 # --- writing -------------------------------------------------------------------------------------
 
 
-def write(model: CharRNN, letters: Vocabulary, prompt: str, length: int) -> str:
-    """`prompt` and `length` characters more: each is drawn, then read."""
-    tokens, state = letters.encode(prompt).tolist(), None
+def write(model: CharRNN, prompt: Array, length: int) -> list[int]:
+    """The prompt and `length` tokens more: each is drawn, then read."""
+    new, state = prompt.tolist(), None
+    tokens: list[int] = list(new)
     model.eval()
     with ge.no_grad():
-        new = tokens
         for _ in range(length):
             logits, state = model(ge.tensor(new)[:, None], state)
             new = [int(support.pick(logits[-1, 0], TEMPERATURE))]
             tokens += new
-    return letters.decode(tokens)
+    return tokens
 
 
 # --- picture -------------------------------------------------------------------------------------
@@ -228,12 +227,13 @@ def main() -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Everything after the command line."""
-    text: Text = support.read(options.text)
+    text = support.read(options.text, least=320 + 2 * options.batch * (options.length + 1))
+    prompt = text.vocabulary.encode(options.prompt or "\n")
     data, held_out = text.split()
     written = 600
     if options.quick:
-        data, held_out, written = data[:20_000], held_out[:4_000], 100
-        options.steps, options.hidden = min(options.steps, 60), min(options.hidden, 48)
+        data, held_out, written = data[:40_000], held_out[:4_000], 100
+        options.steps, options.hidden = min(options.steps, 120), min(options.hidden, 64)
     names = ("steps", "batch", "length", "hidden", "layers", "seed")
     settings = {name: getattr(options, name) for name in names}
     settings["text"] = f"{text.name}: {text.vocabulary.characters}"
@@ -247,7 +247,7 @@ def run(options: argparse.Namespace) -> int:
     if not finished:
         print(f"interrupted after step {training.step}, saved; --resume goes on from there")
         return 130  # what a shell calls a program that Ctrl-C has ended
-    sample = write(model, text.vocabulary, options.prompt, written)
+    sample = text.vocabulary.decode(write(model, prompt, written))
     size = sum(p.size for p in model.parameters())
     nats = training.history["held_out"][-1]
     bits = nats / math.log(2)

@@ -181,9 +181,12 @@ def save(figure: Figure, path: str | Path) -> None:
 # --- text ----------------------------------------------------------------------------------------
 
 
-def read(path: str | None) -> Text:
-    """The text in the file at `path`, or the help topics that come with Python."""
-    return load(datasets.read_text, path) if path else load(datasets.load, "pydoc")
+def read(path: str | None, least: int) -> Text:
+    """The text in the file at `path`, or Python's help topics; exit 1 if it is too short."""
+    text: Text = load(datasets.read_text, path) if path else load(datasets.load, "pydoc")
+    if len(text) < least:
+        sys.exit(f"{text.name}: {len(text)} characters are too few, it takes {least}")
+    return text
 
 
 def pick(logits: Any, temperature: float) -> Any:

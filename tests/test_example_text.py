@@ -68,6 +68,15 @@ def test_passage_folds_long_lines_and_replaces_what_cannot_be_printed():
     assert axes.texts[0].get_text() == "abcd\nef\n\n$x $"
 
 
+def test_read_says_that_a_text_is_too_short(tmp_path: Path):
+    support = example("support")
+    path = tmp_path / "short.txt"
+    path.write_text("hello")
+    assert support.read(str(path), 5).text == "hello"
+    with pytest.raises(SystemExit, match="5 characters are too few, it takes 6"):
+        support.read(str(path), 6)
+
+
 # --- char_gpt.py ---------------------------------------------------------------------------------
 
 
@@ -107,16 +116,16 @@ def test_gpt_with_a_cache_gives_the_same_logits(gpt: Any, first: int):
 def test_gpt_writes_on_when_the_cache_is_full(gpt: Any, monkeypatch: pytest.MonkeyPatch):
     module, model = gpt
     monkeypatch.setattr(module.support, "pick", lambda logits, _: ge.argmax(logits, axis=-1))
-    text = module.write(model, LETTERS, "the fox", 40, block=16)
-    assert text.startswith("the fox")
-    assert len(text) == 47
+    written = module.write(model, LETTERS.encode("the fox"), 40, block=16)
+    assert LETTERS.decode(written).startswith("the fox")
+    assert len(written) == 47
     # without a cache: the likeliest character after what the cache held at that time
     tokens, held = LETTERS.encode("the fox").tolist(), 7
     for _ in range(40):
         logits = model(ge.tensor([tokens[-held:]]))[0, -1]
         tokens.append(int(logits.numpy().argmax()))
         held = 8 if held == 16 else held + 1
-    assert text == LETTERS.decode(tokens)
+    assert written == tokens
 
 
 def test_gpt_evaluates_every_place(gpt: Any):
@@ -296,9 +305,9 @@ def test_both_run_on_a_device(tmp_path: Path):
         assert rnn.train(training, data, data[:80], batch=4, length=8)
         training.resume()
         assert training.state[0].device == model.head.weight.device
-        assert len(rnn.write(model, LETTERS, "the", 5)) == 8
+        assert len(rnn.write(model, LETTERS.encode("the"), 5)) == 8
         model = gpt.GPT(len(LETTERS), 8, 2, 1)
         options = gpt.argparse.Namespace(steps=2, batch=4, block=8)
         history = gpt.train(model, data, data[:80], options)
         assert history.held_out[-1] < 4
-        assert len(gpt.write(model, LETTERS, "the", 10, 8)) == 13
+        assert len(gpt.write(model, LETTERS.encode("the"), 10, 8)) == 13
