@@ -60,3 +60,66 @@ def test_newton_converges_superlinearly():
     hessian = ge.hessian(problem.loss)(ge.zeros(5, dtype=ge.float64)).numpy()
     largest = newton.largest_curvature(problem.loss, ge.zeros(5, dtype=ge.float64))
     np.testing.assert_allclose(largest, np.linalg.eigvalsh(hessian)[-1], rtol=1e-3)
+
+
+# --- recommender.py ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ratings_file(tmp_path: Path) -> Path:
+    """Ratings that are mu + b + c + p . q of rank 1, in whole and half stars, in u.data's form."""
+    random = np.random.default_rng(1)
+    users, items = 40, 30
+    p, q = random.choice([-1.0, 1.0], users), random.choice([-1.0, 1.0], items)
+    stars = 3 + np.outer(p, q) + random.choice([-0.5, 0.5], (1, items))
+    lines = [
+        f"u{user}\t{100 + item}\t{stars[user, item]}\t0"
+        for user in range(users)
+        for item in range(items)
+        if random.random() < 0.7
+    ]
+    path = tmp_path / "ratings.tsv"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def test_the_recommender_finds_vectors_that_biases_cannot_replace(ratings_file: Path):
+    recommender = example("recommender")
+    ratings = recommender.read(str(ratings_file))
+    assert (ratings.users, len(ratings.titles)) == (40, 30)
+    train, test = ratings.split(0.2)
+    assert len(train.rating) + len(test.rating) == len(ratings.rating)
+    beaten = recommender.baselines(train, test)
+    model = recommender.Factors(train.users, len(train.titles), 2, float(train.rating.mean()))
+    history = recommender.train_model(model, train, test, epochs=40, batch=50)
+    assert history.test[-1] < 0.6 * min(beaten.values())
+    assert beaten["global mean"] > 0.9
+
+
+def test_baselines_by_hand():
+    recommender = example("recommender")
+    numbers = np.array([0, 0, 1, 1])
+    stars = np.array([5, 4, 2, 1], np.float32)
+    ratings = recommender.Ratings(numbers, np.array([0, 1, 0, 1]), stars, ("a", "b"), 2)
+    found = recommender.baselines(ratings, ratings)
+    assert found["global mean"] == pytest.approx(np.sqrt(2.5))
+    assert found["mean of the person"] == pytest.approx(0.5)
+    assert recommender.spoken("Postino, Il") == "Il Postino"
+    assert recommender.spoken("Mad Love, or Not") == "Mad Love, or Not"
+
+
+def test_the_recommender_reads_a_file_from_its_command_line(ratings_file, tmp_path, monkeypatch):
+    recommender = example("recommender")
+    picture = tmp_path / "out.png"
+    arguments = ["--quick", "--data", str(ratings_file), "--picture", str(picture), "--rank", "4"]
+    monkeypatch.setattr(sys, "argv", ["recommender.py", *arguments])
+    with ge.default_device("cpu"):
+        recommender.main()
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_missing_ratings_name_the_command_that_brings_them(monkeypatch):
+    recommender = example("recommender")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ge.DataError, match="pip install --no-deps recbole"):
+        recommender.read(None)
