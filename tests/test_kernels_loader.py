@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import importlib
 import inspect
 import json
 import re
@@ -247,6 +248,8 @@ def test_cupy_is_not_imported() -> None:
 class FakeCupy:
     """As much of CuPy as the back end touches, recording what it is asked."""
 
+    ndarray = np.ndarray
+
     class RawModule:
         def __init__(self, path: str) -> None:
             self.cubin = Path(path).read_bytes()
@@ -255,7 +258,7 @@ class FakeCupy:
             return SimpleNamespace(kernel=SimpleNamespace(ptr=77), name=name, cubin=self.cubin)
 
     class cuda:
-        runtime = SimpleNamespace(getDevice=lambda: 0)
+        runtime = SimpleNamespace(getDevice=lambda: 0, getDeviceCount=lambda: 2)
 
         class Device:
             compute_capability = "90"
@@ -277,13 +280,11 @@ def test_cupy_back_end_loads_once_and_launches(
 ) -> None:
     """Our cubin goes to RawModule, the function and the packed arguments to the driver."""
     pytest.importorskip("cupy", reason="CuPy is not installed")
+    assert callable(importlib.import_module("cupy_backends.cuda.api.driver").launchKernel)
     monkeypatch.setenv("GRADENGINE_CACHE", str(tmp_path))
     launched: list[tuple[Any, ...]] = []
-    device = kernels.CupyBackend()
-    driver = device._driver
-    assert callable(driver.launchKernel)
-    device._cupy = FakeCupy
-    device._driver = SimpleNamespace(launchKernel=lambda *args: launched.append(args))
+    driver = SimpleNamespace(launchKernel=lambda *args: launched.append(args))
+    device = kernels.CupyBackend(FakeCupy, driver)
     monkeypatch.setattr(device, "pointer", lambda x: x.ctypes.data)
     x = np.zeros(4, np.float32)
     with kernels.using(device):
@@ -293,7 +294,7 @@ def test_cupy_back_end_loads_once_and_launches(
     assert [args[:9] for args in launched] == [
         (77, 2, 1, 1, 256, 1, 1, shared, 5) for shared in (0, 0, 100_000)
     ]
-    ((raw, allowed),) = device._functions.values()
+    ((raw, allowed, _),) = device._functions.values()
     assert raw.name.startswith("_Z11map_forward")
     assert raw.cubin[:4] == b"\x7fELF"
     assert raw.max_dynamic_shared_size_bytes == allowed == 100_000

@@ -30,6 +30,10 @@ import numpy as np
 
 from ..errors import GradengineError, hinted
 from . import nvrtc, source
+from .trace import Trace as Trace
+from .trace import fell_back as fell_back
+from .trace import launched as launched
+from .trace import note, traces
 
 __all__ = [
     "Backend",
@@ -222,13 +226,11 @@ class CupyBackend:
 
     name = "cupy"
 
-    def __init__(self) -> None:
-        import cupy
-
-        self._cupy: Any = cupy
+    def __init__(self, cupy: Any = None, driver: Any = None) -> None:
+        self._cupy: Any = importlib.import_module("cupy") if cupy is None else cupy
         # CuPy's own launch call, below RawKernel: it takes structures and costs less
-        self._driver: Any = importlib.import_module("cupy_backends.cuda.api.driver")
-        self._launch: Any = self._driver.launchKernel
+        name = "cupy_backends.cuda.api.driver"
+        self._launch: Any = (driver or importlib.import_module(name)).launchKernel
         self._stream: Any = self._cupy.cuda.get_current_stream
         self._ndarray: Any = self._cupy.ndarray
         self._functions: dict[tuple[int, str], tuple[Any, int, int]] = {}
@@ -341,8 +343,8 @@ def launch(
     """
     chosen = backend()
     packed, _alive = pack(args, chosen.pointer)
-    if _traces:
-        _note(name)
+    if traces:
+        note(name)
     chosen.start(chosen.function(name, shared), grid, block, packed, shared, stream)
 
 
@@ -391,52 +393,9 @@ def fire(
         room = rooms[layout] = _Block(layout)
     room.fill(room.buffer, 0, *values)
     chosen = backend()
-    if _traces:
-        _note(name)
+    if traces:
+        note(name)
     chosen.start(chosen.function(name, shared), grid, block, room.pointers, shared, None)
-
-
-# --- what ran ------------------------------------------------------------------------------------
-
-
-class Trace:
-    """`kernels`: what was launched, in order; `formulas`: ops that fell back to their formula."""
-
-    def __init__(self) -> None:
-        self.kernels: list[str] = []
-        self.formulas: list[str] = []
-
-    def names(self) -> list[str]:
-        """The kernels without their template arguments."""
-        return [name.partition("<")[0] for name in self.kernels]
-
-
-_traces: list[Trace] = []
-
-
-@contextmanager
-def launched() -> Generator[Trace]:
-    """What runs on the device inside the block: `with launched() as trace: ...; trace.kernels`.
-
-    Of all threads. Formulas are those of ops that have a kernel which did not fit the arguments.
-    """
-    trace = Trace()
-    _traces.append(trace)
-    try:
-        yield trace
-    finally:
-        _traces.remove(trace)
-
-
-def _note(name: str) -> None:
-    for trace in _traces:
-        trace.kernels.append(name)
-
-
-def fell_back(name: str) -> None:
-    """Note that the op `name` was computed by its formula."""
-    for trace in _traces:
-        trace.formulas.append(name)
 
 
 def warmup(names: Iterable[str]) -> int:
