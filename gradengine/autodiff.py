@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any, cast
 
-from .device import namespace
+from .device import zeros_beside
 from .dtypes import is_inexact
 from .errors import DTypeError, GraphError, ShapeError, hinted
 from .forward import Dual, direction, dual_argument, next_level, value_of
@@ -256,7 +256,7 @@ def _parts(y: Any, level: int) -> tuple[Any, Any]:
     if isinstance(y, Dual) and y.level == level:
         return y.primal, y.tangent
     y = Tensor.lift(y)
-    return y, constant(Tensor, namespace(y.array).zeros_like(y.array))
+    return y, constant(Tensor, zeros_beside(y.array))
 
 
 def _primal_tree(tree: Any, level: int) -> Any:
@@ -279,7 +279,7 @@ def linearize(f: Fun, *primals: Any) -> tuple[Any, Fun]:
         out = f(*rebuild_in([handle(x) for x in variables]))
         leaves, rebuild = flatten(out)
         leaves = [Tensor.lift(y) for y in leaves]
-        seeds = [fresh(constant(Tensor, namespace(y.array).zeros_like(y.array))) for y in leaves]
+        seeds = [fresh(constant(Tensor, zeros_beside(y.array))) for y in leaves]
         back = gradients(
             leaves, variables, seeds, retain_graph=True, create_graph=True, name="linearize"
         )
@@ -340,7 +340,7 @@ def _rows_reverse(f: Fun, primals: list[Any], single: bool) -> Any:
 
 
 def _one_hot(leaves: Sequence[Any], k: int, i: int) -> list[Any]:
-    flat = [namespace(y.array).zeros(y.size, y.dtype) for y in leaves]
+    flat = [zeros_beside(y.array, y.size) for y in leaves]
     flat[k][i] = 1
     return [constant(Tensor, s.reshape(y.shape)) for s, y in zip(flat, leaves, strict=True)]
 
@@ -356,7 +356,7 @@ def _stacked(rows: list[Any], y: Any, primals: list[Any], single: bool) -> Any:
         if table:
             block = ops.stack([row[j] for row in table])
         else:
-            block = constant(Tensor, namespace(x.array).zeros((0, *x.shape), x.dtype))
+            block = constant(Tensor, zeros_beside(x.array, (0, *x.shape)))
         blocks.append(ops.reshape(block, (*y.shape, *x.shape)))
     trees = rebuild(blocks)
     return trees[0] if single else trees
@@ -386,7 +386,7 @@ def _rows_forward(f: Fun, primals: list[Any], single: bool) -> Any:
             if tangents:
                 block = ops.stack([row[m] for row in tangents], axis=-1)
             else:
-                block = constant(Tensor, namespace(x.array).zeros((*y.shape, 0), y.dtype))
+                block = constant(Tensor, zeros_beside(x.array, (*y.shape, 0), y.dtype))
             blocks.append(ops.reshape(block, (*y.shape, *x.shape)))
         trees = rebuild(blocks)
         results.append(trees[0] if single else trees)

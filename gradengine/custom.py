@@ -16,7 +16,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .device import as_array, namespace
+from .device import as_array, namespace, zeros_beside
 from .dtypes import is_inexact
 from .errors import GraphError, ShapeError, hinted
 from .forward import dual, value_of
@@ -246,7 +246,7 @@ def _fitted(name: str, i: int, c: Any, meta: Any) -> Any:
 def _zero_leaf(y: Any) -> Any:
     while y.level:
         y = y.primal
-    leaf = constant(Tensor, namespace(y.array).zeros_like(y.array))
+    leaf = constant(Tensor, zeros_beside(y.array))
     leaf.node = Leaf()
     return leaf
 

@@ -12,6 +12,7 @@ import importlib
 import os
 import sys
 import zlib
+from contextlib import nullcontext
 from contextvars import ContextVar, Token
 from typing import Any, TypeAlias
 
@@ -298,10 +299,30 @@ def ones_like(array: Array) -> Array:
         return xp.ones(array.shape, array.dtype)
 
 
+_HERE = nullcontext()
+
+
 def guard(array: Array) -> Any:
     """A context in which new arrays land on `array`'s device (several GPUs)."""
     xp = namespace(array)
-    return np.errstate() if xp is np else xp.cuda.Device(array.device.id)
+    return _HERE if xp is np else xp.cuda.Device(array.device.id)
+
+
+def empty_beside(array: Array, shape: Any, dtype: Any) -> Array:
+    """An array of no particular contents on the device of `array`."""
+    with guard(array):
+        return namespace(array).empty(shape, dtype)
+
+
+def zeros_beside(array: Array, shape: Any = None, dtype: Any = None) -> Array:
+    """Zeros on the device of `array`; of its shape and dtype unless others are given.
+
+    >>> zeros_beside(np.ones(2), dtype="int64")
+    array([0, 0])
+    """
+    shape, dtype = (array.shape if shape is None else shape), dtype or array.dtype
+    with guard(array):
+        return namespace(array).zeros(shape, dtype)
 
 
 # --- the default device ---

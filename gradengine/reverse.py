@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, cast
 
-from .device import as_array, mixed_devices, namespace, ones_like
+from .device import as_array, guard, mixed_devices, namespace, ones_like
 from .errors import DTypeError, GraphError, ShapeError, hinted
 from .tape import (
     Leaf,
@@ -147,7 +147,8 @@ def backward(
             if before is None:
                 _set_grad(node, g)
             elif add:
-                before.array += g.array
+                with guard(g.array):
+                    before.array += g.array
             else:
                 before.array = g.array
     for hook in hooks:
@@ -159,7 +160,8 @@ def _sum_for(node: Node, g: Any) -> tuple[Node, Any, Any, bool]:
     before = node.grad if isinstance(node, Leaf) else (node.extras or {}).get("grad")
     if before is None:
         if not is_sole_owner(g):  # a gradient's memory is its own
-            g.array = g.array.copy(order="K")
+            with guard(g.array):
+                g.array = g.array.copy(order="K")
         return node, None, g, False
     if before.array.shape != g.array.shape:
         raise ShapeError(

@@ -2,7 +2,7 @@
 
 One of the two places that import CuPy (the other is device.py), and only when a GPU is asked for.
 
-Floor 1: stands on device.py and kernels.py.
+Floor 1: stands on device.py, kernels.py, streams.py, memory.py and gemm.py.
 """
 
 from __future__ import annotations
@@ -10,17 +10,41 @@ from __future__ import annotations
 from typing import Any
 
 from ..device import Device, cuda_is_available, import_cupy, usable
+from .gemm import float32_matmul_precision as float32_matmul_precision
 from .kernels import Trace as Trace
 from .kernels import launched as launched
+from .memory import empty_cache as empty_cache
+from .memory import mem_get_info as mem_get_info
+from .memory import memory_allocated as memory_allocated
+from .memory import memory_reserved as memory_reserved
+from .memory import memory_stats as memory_stats
+from .memory import set_memory_limit as set_memory_limit
+from .streams import Event as Event
+from .streams import Stream as Stream
+from .streams import current_stream as current_stream
+from .streams import stream as stream
 
 __all__ = [
+    "Event",
+    "Stream",
     "Trace",
     "current_device",
+    "current_stream",
     "device",
     "device_count",
+    "empty_cache",
+    "float32_matmul_precision",
+    "get_device_capability",
+    "get_device_name",
     "is_available",
     "launched",
+    "mem_get_info",
+    "memory_allocated",
+    "memory_reserved",
+    "memory_stats",
     "set_device",
+    "set_memory_limit",
+    "stream",
     "synchronize",
 ]
 
@@ -60,6 +84,20 @@ class device:
 
     def __exit__(self, *error: object) -> None:
         self._context.__exit__(*error)
+
+
+def get_device_name(index: int | str | Device | None = None) -> str:
+    """What NVIDIA calls a GPU, such as "NVIDIA H200"."""
+    chosen = current_device() if index is None else Device(index)
+    usable(chosen)
+    name = import_cupy().cuda.runtime.getDeviceProperties(chosen.index)["name"]
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+def get_device_capability(index: int | str | Device | None = None) -> tuple[int, int]:
+    """(major, minor) of a GPU's compute capability: (9, 0) for a Hopper GPU."""
+    text = str(usable(current_device() if index is None else Device(index)).compute_capability)
+    return int(text[:-1]), int(text[-1])
 
 
 def synchronize(index: int | str | Device | None = None) -> None:

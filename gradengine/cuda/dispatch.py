@@ -177,6 +177,14 @@ def cast(g: Array, dtype: Any) -> Array | None:
 
 def add(a: Array, b: Array) -> Array:
     """a + b for two cotangents of one step, on the device they are on."""
+    away = elsewhere(a)
+    if away is None:
+        return _added(a, b)
+    with away:
+        return _added(a, b)
+
+
+def _added(a: Array, b: Array) -> Array:
     if a.dtype == b.dtype and a.dtype.char in table.FLOATS and a.shape == b.shape:
         return launch.forward2("Add", a, b)
     return a + b

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..device import as_array, is_host, namespace
+from ..device import as_array, empty_beside, is_host
 from ..tape import Traced, constant
 from .linalg import inner, is_half
 
@@ -144,5 +144,5 @@ def scratch(x: Any, over: str) -> Any:
     raw = x.array if isinstance(x, Traced) else as_array(x)
     number = math.prod(raw.shape[:-1]) if over == "row" else raw.shape[1]
     dtype = "float32" if is_half(raw) else raw.dtype
-    found = namespace(raw).empty((3, number), dtype)
+    found = empty_beside(raw, (3, number), dtype)
     return constant(Traced.plain, found)

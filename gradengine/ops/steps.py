@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from ..device import as_array, namespace
+from ..device import as_array, empty_beside
 from ..errors import ShapeError, hinted
 from ..tape import Traced, constant, grad_enabled
 from .joining import concat, split
@@ -128,7 +128,7 @@ def room(x: Any, gates: int) -> Any:
     raw = x.array if isinstance(x, Traced) else as_array(x)
     if not grad_enabled() or is_half(raw):
         return None
-    return constant(Traced.plain, namespace(raw).empty((raw.shape[0], gates), raw.dtype))
+    return constant(Traced.plain, empty_beside(raw, (raw.shape[0], gates), raw.dtype))
 
 
 # --- errors ---

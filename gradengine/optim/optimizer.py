@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, ClassVar, TypeAlias, cast
 
-from gradengine.device import namespace, quiet
+from gradengine.device import guard, quiet, zeros_beside
 from gradengine.errors import DTypeError, GraphError, hinted
 from gradengine.tape import constant, enable_grad, no_grad
 from gradengine.tensor import Tensor
@@ -90,7 +90,7 @@ class Optimizer:
 
     def begin(self, name: str, p: Array, group: Group) -> Array:
         """The first value of the state array `name`; None where the rule itself starts it."""
-        return namespace(p).zeros(p.shape, wide_dtype(p))
+        return zeros_beside(p, dtype=wide_dtype(p))
 
     def advance(self, state: State, group: Group) -> dict[str, Any]:
         """Step the numbers of a parameter's state; what the rule is told of them."""
@@ -123,7 +123,8 @@ class Optimizer:
         kept, plan = self.kept(group), self._plans.get(index)
         if plan is None or not plan.fits(live, kept):
             for parameter in live:
-                self._begin(parameter, group, kept)
+                with guard(parameter.array):
+                    self._begin(parameter, group, kept)
             counted = "step" in self.numbers
             plan = Plan(live, self.state, self.names, kept, self.whole, counted)
             self._plans[index] = plan
@@ -133,7 +134,8 @@ class Optimizer:
             for member in unit.members:
                 told = self.advance(member.state, group)
             rule = rule_for(self.rule, unit.members[0].parameter.array)
-            unit.step(partial(rule, **options, **told))
+            with guard(unit.members[0].parameter.array):
+                unit.step(partial(rule, **options, **told))
 
     def _begin(self, parameter: Tensor, group: Group, kept: tuple[str, ...]) -> None:
         state = self.state[parameter]
@@ -147,7 +149,7 @@ class Optimizer:
             for parameter in group["params"]:
                 g = parameter.grad
                 if g is not None:
-                    zeros = None if set_to_none else namespace(g.array).zeros_like(g.array)
+                    zeros = None if set_to_none else zeros_beside(g.array)
                     parameter.grad = None if zeros is None else constant(Tensor, zeros)
 
     # --- saving ---
@@ -176,6 +178,10 @@ class Optimizer:
         self.state.update(states)
         self._plans.clear()
         self.has_stepped = True  # in the run that was saved; a schedule that goes on must not warn
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copies: without plans, which tie this optimiser's own arrays together."""
+        return {**vars(self), "_plans": {}}
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
