@@ -29,7 +29,7 @@ from .tape import Leaf, Traced, grad_enabled
 
 HALF = (
     "matmul", "linear", "contract", "convolution", "convolution_input", "attention",
-    "attention_weights", "rnn_states", "lstm_states", "gru_states",
+    "attention_weights", "feed_forward", "rnn_states", "lstm_states", "gru_states",
 )  # fmt: skip
 """Products, whose sums are accumulated in float32 whatever the operands are: in 16 bits."""
 

@@ -134,7 +134,8 @@ def primitive(
     formula takes those) are arrays, the rest are parameters. `linear` lists the inputs the op is
     linear in when the others are held: there the jvp is the op itself. `view`: the result may
     show its input's memory. `@op.adjoint` states the cotangents `(g, y, x, **params)` of all
-    inputs (one value if there is one input), `@op.adjoint(i)` that of input `i` alone.
+    inputs (one value if there is one input), `@op.adjoint(i)` that of input `i` alone. A rule for
+    all inputs may have a keyword `needed`: which of the cotangents will be used, the rest be None.
     """
     if forward is None:
         return bind(

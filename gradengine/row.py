@@ -303,6 +303,8 @@ class Op:
                 return [c if c is None else c.astype(half) for c in found]
             return self._chained(g, y, xs, params, needed)
         if self.joint is not None and not self.adjoints:
+            if _asks(self.joint):
+                params = {**params, "needed": needed}
             found: Any = self.joint(g, y, *xs, **params)
             if found.__class__ not in (tuple, list) or len(found) != len(xs):
                 raise GraphError(
@@ -395,6 +397,13 @@ def _reads(rule: Any, skip: int, count: int) -> list[int]:
         NONE if n.startswith("_") else LIKE if n.endswith("_like") else VALUE
         for n in names[: count + 1]
     ]
+
+
+def _asks(rule: Any) -> bool:
+    """Whether a rule for all inputs has a keyword `needed`: which cotangents will be used."""
+    code = rule.__code__
+    names = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    return "needed" in names
 
 
 def _like(x: Any) -> Any:

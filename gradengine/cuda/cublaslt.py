@@ -309,8 +309,9 @@ class CublasLt:
         plan = plans.get((device, product))
         handle = self._handle(device)
         if plan is None:
-            plan = plans[device, product] = Plan(product)
-            plan.choose(handle, self.workspace)
+            plan = Plan(product)
+            plan.choose(handle, self.workspace)  # a product refused is asked for again next time
+            plans[device, product] = plan
         for attribute, address in ((BIAS, bias), (AUX, aux)):
             if address is not None:
                 plan.set(attribute, V(address))

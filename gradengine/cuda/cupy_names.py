@@ -52,6 +52,7 @@ FUNCTIONS = (
     *("cumsum", "cumprod", "count_nonzero", "clip", "round", "around", "real", "imag", "diagonal"),
     *("trace", "matmul", "dot", "inner", "outer", "tensordot", "einsum", "vdot", "kron"),
     *("logspace", "isclose", "allclose", "array_equal", "diff", "nan_to_num", "permute_dims"),
+    *("packbits",),
 )
 
 AS_THEY_ARE = (

@@ -307,18 +307,34 @@ def _aux(rows: int, cols: int, activation: str, dtype: Any) -> tuple[Array, int]
     return cupy.ndarray((rows, wide), dtype), wide
 
 
+def _leading(aux: Array, activation: str) -> int:
+    """The leading dimension of what was kept: bits for ReLU, numbers for GELU."""
+    return aux.shape[1] * (8 if activation == "relu" else 1)
+
+
 def linear(
-    x: Array, weight: Array, bias: Array | None = None, activation: str = "none", keep: bool = False
+    x: Array,
+    weight: Array,
+    bias: Array | None = None,
+    activation: str = "none",
+    keep: bool = False,
+    *,
+    out: Array | None = None,
+    aux: Array | None = None,
 ) -> tuple[Array, Array | None]:
     """act(x weight' + bias) in one launch, and with `keep` what `linear_backward` wants of it.
 
     x (rows, in), weight (out, in), bias (out,); `activation` is "none", "relu" or "gelu" (its tanh
-    form) and needs a bias.
+    form) and needs a bias. The result is written into `out` and what is kept into `aux`, where
+    those are given: C-contiguous, as this function would have made them.
     """
-    cupy: Any = importlib.import_module("cupy")
-    y = cupy.ndarray((x.shape[0], weight.shape[0]), x.dtype)
-    aux, leading = None, 0
-    if keep and activation != "none":
+    y = _output(out, (x.shape[0], weight.shape[0]), x.dtype)
+    leading = 0
+    if activation == "none":
+        aux = None
+    elif aux is not None:
+        leading = _leading(aux, activation)
+    elif keep:
         aux, leading = _aux(y.shape[0], y.shape[1], activation, x.dtype)
     if y.size and x.shape[1]:
         named = {"none": "", "relu": "relu_", "gelu": "gelu_"}[activation]
@@ -344,7 +360,7 @@ def linear_backward(
     assert aux is not None
     sums = cupy.zeros((weight.shape[1],), g.dtype)
     if dx.size and g.shape[1]:
-        leading = aux.shape[1] * (8 if activation == "relu" else 1)
+        leading = _leading(aux, activation)
         product, arrays = _describe(g, weight, dx, epilogue=f"d{activation}_bgrad", aux=leading)
         _run(product, arrays, sums, aux)
     return dx, sums

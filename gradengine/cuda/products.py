@@ -13,10 +13,12 @@ from math import prod
 from typing import Any
 
 from . import gemm
+from .cublaslt import GemmError
+from .kernels import backend
 from .primitives import FORWARD, VJP
 from .shapes import Array
 
-__all__ = ["linear", "linear_vjp", "matmul"]
+__all__ = ["feed_forward", "feed_forward_vjp", "linear", "linear_vjp", "matmul"]
 
 
 def matmul(a: Any, b: Any) -> Array | None:
@@ -58,19 +60,98 @@ def linear_vjp(
     if not gemm.fits(g, *(v for v in (x, weight) if hasattr(v, "data"))):
         return None
     rows = _rows(g)
-    dx = dw = db = None
+    dx = None
     if needed[0]:
         dx = gemm.matmul(rows, weight).reshape((*g.shape[:-1], weight.shape[1]))
-    if needed[1] and needed[2]:
-        dw, db = gemm.weight_backward(rows, _rows(x))
-    elif needed[1]:
-        dw = gemm.matmul(rows.T, _rows(x))
-    elif needed[2]:
-        db = FORWARD["sum"](rows, axis=0)
-        db = rows.sum(axis=0) if db is None or db is NotImplemented else db
+    dw, db = _last_layer(rows, _rows(x) if needed[1] else None, needed[1], needed[2])
     return [dx, dw, db]
+
+
+# --- the feed-forward block ----------------------------------------------------------------------
+
+EPILOGUES = {"relu": "relu", "gelu_tanh": "gelu"}
+"""What gemm.py calls the activations of `feed_forward`."""
+
+
+def _layers_fit(x: Any, *weights: Any) -> bool:
+    """Whether both layers are products of ours: sizes that fit, none of them 0, one float dtype."""
+    given = [v for v in (x, *weights) if v is not None]
+    if not all(hasattr(v, "data") and v.size and v.ndim for v in given):
+        return False
+    w1, b1, w2, b2 = weights
+    return (
+        w1.ndim == w2.ndim == 2
+        and x.shape[-1] == w1.shape[1]
+        and w1.shape[0] == w2.shape[1]
+        and all(b is None or b.flags.c_contiguous for b in (b1, b2))
+        and (b1 is None or b1.shape == w1.shape[:1])
+        and (b2 is None or b2.shape == w2.shape[:1])
+        and gemm.fits(*given)
+    )
+
+
+def feed_forward(
+    x: Array,
+    w1: Array,
+    b1: Any,
+    w2: Array,
+    b2: Any = None,
+    hidden: Any = None,
+    kept: Any = None,
+    activation: str = "relu",
+) -> Array | None:
+    """Two launches: bias and activation are the epilogue of the first product, bias of the other.
+
+    An activation that the library refuses (None then) is the formula's, as in the stand-in.
+    """
+    if not _layers_fit(x, w1, b1, w2, b2):
+        return None
+    if b1 is None:  # an activation's epilogue adds a bias
+        b1 = backend().zeros(w1.shape[:1], w1.dtype)
+    try:
+        h, _ = gemm.linear(_rows(x), w1, b1, EPILOGUES[activation], out=hidden, aux=kept)
+        y, _ = gemm.linear(h, w2, b2)
+    except GemmError:
+        return None
+    return y.reshape((*x.shape[:-1], w2.shape[0]))
+
+
+def feed_forward_vjp(
+    g: Array, _y: Any, xs: Sequence[Any], params: dict[str, Any], needed: Sequence[bool]
+) -> list[Any] | None:
+    """Four launches: dw2 with db2, dz with db1, dw1, dx; fewer where fewer are needed."""
+    x, w1, b1, w2, _, hidden, kept = xs
+    if hidden is None or kept is None or not _layers_fit(x, w1, b1, w2, None) or g.dtype != x.dtype:
+        return None
+    rows = _rows(g)
+    dx = dw1 = db1 = dz = None
+    try:
+        if any(needed[:3]):
+            dz, db1 = gemm.linear_backward(rows, w2, kept, EPILOGUES[params["activation"]])
+        if needed[0]:
+            dx = gemm.matmul(dz, w1).reshape(x.shape)
+        if needed[1]:
+            assert dz is not None
+            dw1 = gemm.matmul(dz.T, _rows(x))
+        dw2, db2 = _last_layer(rows, hidden, needed[3], needed[4])
+    except GemmError:
+        return None
+    return [dx, dw1, db1 if needed[2] else None, dw2, db2, None, None]
+
+
+def _last_layer(g: Array, x: Any, weight: bool, bias: bool) -> tuple[Any, Any]:
+    """The cotangents of a layer's weight and bias, those that are wanted."""
+    if weight and bias:
+        return gemm.weight_backward(g, x)
+    dw = gemm.matmul(g.T, x) if weight else None
+    if not bias:
+        return dw, None
+    db = FORWARD["sum"](g, axis=0)
+    return dw, g.sum(axis=0) if db is None or db is NotImplemented else db
 
 
 FORWARD["matmul"] = matmul
 FORWARD["linear"] = linear
+FORWARD["feed_forward"] = feed_forward
+VJP["feed_forward"] = feed_forward_vjp
 VJP["linear"] = linear_vjp

@@ -84,6 +84,15 @@ def register(
     return RemovableHandle(entries, hooks.count)
 
 
+def hooked(module: Module) -> bool:
+    """Whether calling the module does more than its class says: hooks, or a `forward` of its own.
+
+    Code that computes what a module would, without calling it, asks first.
+    """
+    hooks = module._hooks
+    return "forward" in vars(module) or (hooks is not None and any(hooks.kinds.values()))
+
+
 # --- forward ---
 
 

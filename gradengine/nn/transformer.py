@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from gradengine import creation, ops
 from gradengine.errors import ShapeError, hinted
-from gradengine.nn import init
+from gradengine.nn import functional, init
+from gradengine.nn.activation import ReLU
+from gradengine.nn.activation_gates import GELU
 from gradengine.nn.attention import MultiheadAttention
 from gradengine.nn.containers import ModuleList
 from gradengine.nn.dropout import Dropout
+from gradengine.nn.functional.feedforward import feed_forward
+from gradengine.nn.hooks import hooked
 from gradengine.nn.linear import Linear
 from gradengine.nn.module import Module
 from gradengine.nn.normalisation import LayerNorm
@@ -32,7 +37,8 @@ class TransformerEncoderLayer(Module):
 
     x = norm1(x + attention(x)); x = norm2(x + linear2(activation(linear1(x)))), or with
     `norm_first` x + attention(norm1(x)) and so on. Shapes: src (L, N, d_model), (N, L, d_model) if
-    `batch_first`, or (L, d_model). `activation` is "relu", "gelu" or a function.
+    `batch_first`, or (L, d_model). `activation` is "relu", "gelu" or a function. With ReLU or
+    GELU's tanh form, and no dropout between them, the two linear layers are one op.
 
     >>> import gradengine as ge
     >>> layer = TransformerEncoderLayer(8, nhead=2, dim_feedforward=16, batch_first=True)
@@ -89,7 +95,7 @@ class TransformerEncoderLayer(Module):
         return _residual(x, self._feed_forward, self.norm2, self.norm_first)
 
     def _feed_forward(self, x: Any) -> Any:
-        return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+        return self.dropout2(_two_layers(self, x))
 
 
 class TransformerDecoderLayer(Module):
@@ -167,12 +173,43 @@ class TransformerDecoderLayer(Module):
         return _residual(x, self._feed_forward, self.norm3, self.norm_first)
 
     def _feed_forward(self, x: Any) -> Any:
-        return self.dropout3(self.linear2(self.dropout(self.activation(self.linear1(x)))))
+        return self.dropout3(_two_layers(self, x))
 
 
 def _residual(x: Any, branch: Callable[[Any], Any], norm: Module, norm_first: bool) -> Any:
     """x + branch(norm(x)), or norm(x + branch(x))."""
     return x + branch(norm(x)) if norm_first else norm(x + branch(x))
+
+
+def _two_layers(layer: Any, x: Any) -> Any:
+    """linear2(dropout(activation(linear1(x)))): one op where these are what they were built as."""
+    first, drop, last = layer.linear1, layer.dropout, layer.linear2
+    name = _fused_name(layer.activation)
+    kinds = ((first, Linear), (drop, Dropout), (last, Linear))
+    if name is None or any(type(part) is not kind or hooked(part) for part, kind in kinds):
+        return last(drop(layer.activation(first(x))))
+    if drop.training and drop.p:
+        return last(drop(layer.activation(first(x))))
+    return feed_forward(x, first.weight, first.bias, last.weight, last.bias, name)
+
+
+def _fused_name(activation: Any) -> str | None:
+    """What `feed_forward` calls an activation, None for one it does not know.
+
+    GELU's tanh form is known as `partial(gelu, approximate="tanh")` and as `nn.GELU("tanh")`.
+    """
+    if activation in (ops.relu, functional.relu):
+        return "relu"
+    if isinstance(activation, Module):
+        if hooked(activation):
+            return None
+        tanh = type(activation) is GELU and activation.approximate == "tanh"
+        return "gelu_tanh" if tanh else "relu" if type(activation) is ReLU else None
+    if isinstance(activation, partial):
+        given = cast("partial[Any]", activation)
+        tanh = given.func in (ops.gelu, functional.gelu) and not given.args
+        return "gelu_tanh" if tanh and given.keywords == {"approximate": "tanh"} else None
+    return None
 
 
 def _activation(activation: Activation) -> Callable[[Any], Any]:

@@ -222,6 +222,9 @@ from .linalg import matmul as matmul
 from .linalg import outer as outer
 from .linalg import vecdot as vecdot
 
+# --- feedforward ---
+from .feedforward import feed_forward as feed_forward
+
 # --- einsum ---
 from .einsum import einsum as einsum
 from .einsum import tensordot as tensordot

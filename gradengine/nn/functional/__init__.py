@@ -54,6 +54,7 @@ from gradengine.nn.functional.dropout import feature_alpha_dropout as feature_al
 from gradengine.nn.functional.embedding import embedding as embedding
 from gradengine.nn.functional.embedding import embedding_bag as embedding_bag
 from gradengine.nn.functional.embedding import one_hot as one_hot
+from gradengine.nn.functional.feedforward import feed_forward as feed_forward
 from gradengine.nn.functional.folding import channel_shuffle as channel_shuffle
 from gradengine.nn.functional.folding import fold as fold
 from gradengine.nn.functional.folding import pixel_shuffle as pixel_shuffle
@@ -167,6 +168,7 @@ __all__ += [
     "conv_transpose2d",
     "conv_transpose3d",
 ]  # convolution
+__all__ += ["feed_forward"]  # feedforward
 __all__ += ["channel_shuffle", "fold", "pixel_shuffle", "pixel_unshuffle", "unfold"]  # folding
 __all__ += [
     "adaptive_max_pool1d",
