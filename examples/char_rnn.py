@@ -30,7 +30,7 @@ from gradengine import nn
 Array = Any
 State = tuple[ge.Tensor, ge.Tensor]
 
-RATE, DROPOUT, CLIP = 4e-3, 0.2, 1.0
+RATE, DROPOUT, CLIP = 4e-3, 0.2, 0.3
 TEMPERATURE = 0.7
 
 
@@ -196,10 +196,10 @@ def draw(history: dict[str, list[float]], sample: str, title: str, path: str) ->
     support.legend(axes)
     axes = figure.add_subplot(grid[0, 1])
     clipped = np.mean(np.array(history["norm"]) > CLIP)
-    support.curve(axes, steps, history["norm"], support.GREEN, "before clipping")
-    axes.axhline(CLIP, color=support.RED, linewidth=1, label=f"clipped to {CLIP:g} ({clipped:.0%})")
-    axes.set_yscale("log")
-    support.label(axes, "norm of the gradient", "step")
+    support.curve(axes, steps, history["norm"], support.GREEN, "norm")
+    axes.axhline(CLIP, color=support.RED, linewidth=1, label=f"clipped here: {clipped:.0%}")
+    axes.set_ylim(0, max(np.percentile(history["norm"], 99.5), 1.2 * CLIP))
+    support.label(axes, "norm of the gradient before clipping", "step")
     support.legend(axes)
     text = f"written by the network, at temperature {TEMPERATURE}"
     support.passage(figure.add_subplot(grid[1, :]), text, sample)
@@ -214,7 +214,7 @@ def main() -> None:
     parser = support.parser(__doc__, __file__)
     add = parser.add_argument
     add("--text", metavar="FILE", help="default: the help topics of Python")
-    add("--steps", type=support.positive, default=2000, help="default: 2000")
+    add("--steps", type=support.positive, default=1500, help="default: 1500")
     add("--batch", type=support.positive, default=32, help="streams (default: 32)")
     add("--length", type=support.positive, default=64, help="characters a step (default: 64)")
     add("--hidden", type=support.positive, default=256, help="default: 256")

@@ -206,9 +206,9 @@ def bits_axis(axes: Any) -> None:
     right.tick_params(labelsize=8)
 
 
-def passage(axes: Any, title: str, text: str, rows: int = 12, columns: int = 108) -> None:
+def passage(axes: Any, title: str, text: str, rows: int = 12, columns: int = 128) -> None:
     """`text` in a typewriter's letters, long lines folded; what does not fit is left out."""
-    shown = "".join(x if x.isprintable() or x == "\n" else " " for x in text)
+    shown = "".join(x if x.isprintable() or x == "\n" else " " for x in text.strip("\n"))
     lines: list[str] = []
     for line in shown.split("\n"):
         lines += [line[i : i + columns] for i in range(0, len(line) or 1, columns)]
