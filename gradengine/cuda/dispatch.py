@@ -95,29 +95,24 @@ def handler(op: Any, cls: type, formula: Handler) -> Handler:
                     fell_back(name)
             return formula(*arrays, **params)
         except MemoryError as error:
-            raise _out_of_memory(error) from error.__cause__
+            _tell_the_pool(error)
+            raise
 
     return on_its_device(name, compute) if _Devices.several else compute
 
 
-def _out_of_memory(error: MemoryError) -> MemoryError:
-    """The same error with what the pool holds and what can be done; the tape is as it was."""
-    cuda = devices.import_cupy().cuda
-    free, total = cuda.runtime.memGetInfo()
-    pool = cuda.memory_pool() if hasattr(cuda, "memory_pool") else _default_pool()
-    held = f", pool {pool.used_bytes():,} used of {pool.total_bytes():,} bytes held" if pool else ""
+def _tell_the_pool(error: MemoryError) -> None:
+    """Add to the error what the pool holds and what can be done; the tape is as it was."""
+    cupy = devices.import_cupy()
+    free, total = cupy.cuda.runtime.memGetInfo()
+    pool = cupy.get_default_memory_pool()
     error.add_note(
         hinted(
-            f"cuda:{cuda.runtime.getDevice()}: {free:,} of {total:,} bytes free{held}",
+            f"cuda:{cupy.cuda.runtime.getDevice()}: {free:,} of {total:,} bytes free, "
+            f"pool {pool.used_bytes():,} used of {pool.total_bytes():,} bytes held",
             "smaller batches, ge.checkpoint, 16-bit floats, or drop tensors no longer needed",
         )
     )
-    return error
-
-
-def _default_pool() -> Any:
-    get = getattr(devices.import_cupy(), "get_default_memory_pool", None)
-    return None if get is None else get()
 
 
 # --- the way back --------------------------------------------------------------------------------
@@ -145,9 +140,12 @@ def pull(op: Any, node: Any, g: Array) -> list[Any] | None:
     vjp = _vjp_for(op)
     if vjp is None:
         return None
-    found = vjp(
-        g, node.saved[0], node.saved[1:], node.params or {}, [n is not None for n in node.inputs]
-    )
+    needed = [n is not None for n in node.inputs]
+    try:
+        found = vjp(g, node.saved[0], node.saved[1:], node.params or {}, needed)
+    except MemoryError as error:
+        _tell_the_pool(error)
+        raise
     if found is None:
         fell_back(f"{op.name} vjp")
     return found
