@@ -36,23 +36,17 @@ def record(library: str, depth: int) -> tuple[Any, Any]:
     return x, y
 
 
-def sides(depth: int = DEPTH) -> dict[str, Call]:
-    """Record the chain, go back through it, free it."""
+def side(library: str, depth: int = DEPTH) -> Call | None:
+    """Record the chain, go back through it, free it; None for libraries without it."""
+    if library not in ("gradengine", "pytorch"):
+        return None
 
-    def make(library: str) -> Call:
-        def call() -> None:
-            x, y = record(library, depth)
-            y.sum().backward()
-            x.grad = None
+    def call() -> None:
+        x, y = record(library, depth)
+        y.sum().backward()
+        x.grad = None
 
-        return call
-
-    found: dict[str, Call] = {"gradengine": make("gradengine")}
-    try:
-        importlib.import_module("torch")
-    except ImportError:
-        return found
-    return found | {"pytorch": make("pytorch")}
+    return call
 
 
 # --- memory, each library in a process of its own ---

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,58 +18,69 @@ os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=true")
 
 from . import chain, functions, networks
 from .models import NETWORKS
-from .timing import RESULTS, in_turn, summary, table, write
+from .remote import Remote
+from .timing import RESULTS, summary, table, write
 
 Call = Callable[[], Any]
 BASE = "pytorch"
 THREADS = 2
 SLOW_TO_START = ("torch.compile", "jax")
+LIBRARIES = (
+    "gradengine",
+    "pytorch",
+    "pytorch, fused Adam",
+    "torch.compile",
+    "jax",
+    "autograd",
+    "mygrad",
+)
 
 
-def workloads(only: str, quick: bool) -> list[dict[str, Any]]:
-    """Name, what is timed, the aim, and the calls of every side that is installed."""
-    found: list[dict[str, Any]] = []
+def workloads() -> list[dict[str, Any]]:
+    """Name, what is timed, the aim."""
+    rows: list[dict[str, Any]] = [
+        {"name": str(f), "what": "forward + vjp", "aim": f.aim} for f in functions.FUNCTIONS
+    ]
+    rows += [{"name": n.name, "what": n.what, "aim": n.aim} for n in NETWORKS]
+    whole = {"name": chain.NAME, "what": "record + backward", "aim": chain.AIMS["time"]}
+    return [*rows, whole]
+
+
+def find(library: str, name: str) -> Call | None:
+    """The call of one workload in one library; None where it is not offered."""
+    _set_threads(library)
     for function in functions.FUNCTIONS:
-        name = f"{function.name}, {'x'.join(map(str, function.shape))}"
-        if only.lower() in name.lower():
-            calls = _sides(functions.SIDES, function, quick)
-            found.append(
-                {"name": name, "what": "forward + vjp", "aim": function.aim, "calls": calls}
-            )
+        if str(function) == name:
+            make = functions.SIDES.get(library)
+            return None if make is None else make(function)
     for network in NETWORKS:
-        if only.lower() in network.name.lower():
-            calls = _sides(networks.SIDES, network, quick)
-            row = {"name": network.name, "what": network.what, "aim": network.aim}
-            found.append(row | {"calls": calls})
-    if only.lower() in chain.NAME:
-        calls = chain.sides(1_000 if quick else chain.DEPTH)
-        row = {"name": chain.NAME, "what": "record + backward", "aim": chain.AIMS["time"]}
-        found.append(row | {"calls": calls})
-    return found
+        if network.name == name:
+            make = networks.SIDES.get(library)
+            return None if make is None else make(network)
+    return chain.side(library)
 
 
-def _sides(makers: dict[str, Any], subject: Any, quick: bool) -> dict[str, Call]:
-    calls: dict[str, Call] = {}
-    for name, make in makers.items():
-        if quick and name in SLOW_TO_START:
-            continue
-        try:
-            call = make(subject)
-            if call is not None:
-                start = time.perf_counter()
-                call()
-                print(f"  {name}: first call {time.perf_counter() - start:.1f} s", flush=True)
-                calls[name] = call
-        except ImportError:
-            continue
-    return calls
+def _set_threads(library: str) -> None:
+    if "torch" in library:
+        import torch
+
+        torch.set_num_threads(THREADS)
 
 
-def measure(workload: dict[str, Any], quick: bool) -> dict[str, Any]:
-    """Medians and ratios of one workload."""
+def measure(workload: dict[str, Any], remotes: list[Remote], quick: bool) -> dict[str, Any]:
+    """Medians and ratios of one workload, the sides in turn."""
     rounds, seconds = (3, 0.01) if quick else (15, 0.15)
-    row = {key: workload[key] for key in ("name", "what", "aim")}
-    return row | {"sides": summary(in_turn(workload["calls"], rounds, seconds), BASE)}
+    counts: dict[str, tuple[Remote, int]] = {}
+    for remote in remotes:
+        count = remote.prepare(workload["name"], seconds)
+        if count:
+            counts[remote.library] = remote, count
+    samples: dict[str, list[float]] = {name: [] for name in counts}
+    for turn in range(rounds):
+        for name in list(counts)[:: 1 if turn % 2 == 0 else -1]:
+            remote, count = counts[name]
+            samples[name].append(remote.sample(count))
+    return workload | {"sides": summary(samples, BASE)}
 
 
 def report(rows: list[dict[str, Any]]) -> str:
@@ -121,38 +131,41 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="few samples, nothing written")
     parser.add_argument("--only", default="", metavar="TEXT", help="workloads whose name has TEXT")
     args = parser.parse_args(argv)
-    _set_threads()
-    rows: list[dict[str, Any]] = []
-    for workload in workloads(args.only, args.quick):
-        rows.append(measure(workload, args.quick))
-        print(report(rows[-1:]), flush=True)
-    text = report(rows)
-    print(text)
+    chosen = [w for w in workloads() if args.only.lower() in w["name"].lower()]
+    names = [n for n in LIBRARIES if not (args.quick and n in SLOW_TO_START)]
+    remotes = [Remote(find, name) for name in names]
+    try:
+        rows: list[dict[str, Any]] = []
+        for workload in chosen:
+            rows.append(measure(workload, remotes, args.quick))
+            print(report(rows[-1:]), flush=True)
+        facts = {remote.library: remote.facts() for remote in remotes}
+    finally:
+        for remote in remotes:
+            remote.close()
     if not args.quick and not args.only:
-        held = {name: chain.bytes_per_op(name) for name in chain.sides()}
-        text += "\n\n" + memory_report(held)
-        print(text)
-        print(write("cpu", rows, threads=THREADS, chain_bytes_per_op=held))
-        (RESULTS / "cpu.md").write_text(text + "\n")
-        draw(rows)
+        finish(rows, facts)
+
+
+def finish(rows: list[dict[str, Any]], facts: dict[str, Any]) -> None:
+    """The memory of the chain, and everything on disk."""
+    libraries = [n for n in rows[-1]["sides"] if n in ("gradengine", BASE)]
+    held = {name: chain.bytes_per_op(name) for name in libraries}
+    text = report(rows) + "\n\n" + memory_report(held)
+    print(text)
+    versions = {k: v for found in facts.values() for k, v in found.items()}
+    print(write("cpu", rows, threads=THREADS, versions=versions, chain_bytes_per_op=held))
+    (RESULTS / "cpu.md").write_text(text + "\n")
+    draw(rows)
 
 
 def memory_report(held: dict[str, float]) -> str:
     """Bytes of each library's chain and our ratio, as Markdown."""
     ratio = held["gradengine"] / held[BASE] if BASE in held else float("nan")
     cells = [f"{size:.0f}" for size in held.values()]
-    header = ["chain of 100 000 ops", *(f"{name}, bytes an op" for name in held)]
-    aim = f"{chain.AIMS['memory']:g}"
-    row = ["recorded", *cells, f"{ratio:.2f}", aim]
+    header = [chain.NAME, *(f"{name}, bytes an op" for name in held)]
+    row = ["recorded", *cells, f"{ratio:.2f}", f"{chain.AIMS['memory']:g}"]
     return table([*header, "ours / pytorch", "aim"], [row])
-
-
-def _set_threads() -> None:
-    try:
-        import torch
-    except ImportError:
-        return
-    torch.set_num_threads(THREADS)
 
 
 if __name__ == "__main__":

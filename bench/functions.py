@@ -22,6 +22,9 @@ class Function:
     aim: float
     shape: tuple[int, ...] = MILLION
 
+    def __str__(self) -> str:
+        return f"{self.name}, {'x'.join(map(str, self.shape))}"
+
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
         """x and a cotangent."""
         random = np.random.default_rng(0)
