@@ -21,7 +21,10 @@ from __future__ import annotations
 import math
 import os
 import threading
+from collections.abc import Generator as Yields
 from collections.abc import Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from .device import Array, is_host
@@ -256,5 +259,59 @@ def _checked(seed: int) -> int:
     return number & (1 << 64) - 1
 
 
-default_generator = Generator()
+# --- the default one ---
+
+_instead: ContextVar[Generator | None] = ContextVar("gradengine_generator", default=None)
+
+
+class _Default(Generator):
+    """The default generator: within `drawing_from(other)` it is `other`, for that context only."""
+
+    __slots__ = ()
+
+    def take(self) -> State:
+        other = _instead.get()
+        return super().take() if other is None else other.take()
+
+    def manual_seed(self, seed: int) -> Generator:
+        other = _instead.get()
+        return super().manual_seed(seed) if other is None else other.manual_seed(seed)
+
+    def seed(self) -> int:
+        other = _instead.get()
+        return super().seed() if other is None else other.seed()
+
+    def get_state(self) -> State:
+        other = _instead.get()
+        return super().get_state() if other is None else other.get_state()
+
+    def set_state(self, state: Sequence[int]) -> None:
+        other = _instead.get()
+        if other is None:
+            super().set_state(state)
+        else:
+            other.set_state(state)
+
+
+default_generator: Generator = _Default()
 """The generator of every call that is given none."""
+
+
+@contextmanager
+def drawing_from(generator: Generator) -> Yields[None]:
+    """Calls of this context that are given no generator draw from `generator`.
+
+    >>> with drawing_from(Generator(7)):
+    ...     default_generator.take()
+    State(seed=7, offset=0)
+    """
+    token = _instead.set(generator)
+    try:
+        yield
+    finally:
+        _instead.reset(token)
+
+
+def current_generator() -> Generator:
+    """The generator that calls of this context draw from if they are given none."""
+    return _instead.get() or default_generator

@@ -13,7 +13,7 @@ import bisect
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -309,8 +309,8 @@ def _counts(lengths: Sequence[int | float], size: int) -> list[int]:
         for i in range(size - sum(counts)):
             counts[i % len(counts)] += 1
         return counts
-    whole = all(isinstance(n, int) and n >= 0 for n in lengths)
+    whole = all(hasattr(n, "__index__") and n >= 0 for n in lengths)
     if not whole or sum(lengths) != size:
         text = f"random_split: lengths {list(lengths)} sum to {sum(lengths)}, samples are {size}"
         raise ShapeError(hinted(text, "give counts that sum to the samples, or shares to 1"))
-    return cast("list[int]", list(lengths))
+    return [int(n) for n in lengths]

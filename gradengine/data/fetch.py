@@ -7,40 +7,41 @@ from __future__ import annotations
 
 import importlib
 import itertools
-from contextvars import ContextVar
 from typing import Any
 
 from .. import trees
 from ..conversion import made
 from ..device import CPU, Array, current_device, device_of, is_array, move
-from ..philox import Generator, default_generator
+from ..philox import Generator, current_generator, drawing_from
 from ..tensor import Tensor
 from .collate import default_collate
 from .dataset import NOT_WHOLE, get_batch, get_sample, get_samples
 
 # --- random numbers of samples ---
 
-_current: ContextVar[Generator] = ContextVar("gradengine_sample_generator")
-_MIX = 0x9E3779B97F4A7C15
+READING = (1 << 24) - 1
+"""In place of a batch's number: what an IterableDataset draws while it is read."""
 
 
 def sample_generator() -> Generator:
     """The generator for random changes of samples (crops, noise) while a DataLoader fetches.
 
     It depends on the loader's seed, the epoch and the number of the batch, so that the changes are
-    the same with any number of workers, and after resuming. Elsewhere the default generator.
+    the same with any number of workers, and after resuming. `ge.random`'s functions draw from it by
+    themselves; for NumPy's: `np.random.default_rng(sample_generator().take())`. Elsewhere it is the
+    default generator.
 
-    >>> sample_generator() is default_generator
+    >>> import gradengine as ge
+    >>> sample_generator() is ge.random.default_generator
     True
     """
-    return _current.get(default_generator)
+    return current_generator()
 
 
-def _generator_for(seed: int, epoch: int, batch: int) -> Generator:
-    """2**20 offsets for each of 2**24 batches of 2**20 epochs, under a key of its own."""
+def generator_for(seed: int, epoch: int, batch: int) -> Generator:
+    """2**20 offsets for each of 2**24 batches of 2**20 epochs, under the key `seed`."""
     generator = Generator(0)
-    offset = (epoch % (1 << 20) << 44) | (batch % (1 << 24) << 20)
-    generator.set_state(((seed ^ _MIX) % (1 << 64), offset))
+    generator.set_state((seed, epoch % (1 << 20) << 44 | (batch % (1 << 24) << 20)))
     return generator
 
 
@@ -64,11 +65,8 @@ class Fetch:
 
     def __call__(self, numbered: tuple[int, Any]) -> Any:
         number, task = numbered
-        token = _current.set(_generator_for(self.seed, self.epoch, number))
-        try:
+        with drawing_from(generator_for(self.seed, self.epoch, number)):
             return self._sent(self._batch(number, task))
-        finally:
-            _current.reset(token)
 
     def _batch(self, number: int, task: Any) -> Any:
         if self.single:

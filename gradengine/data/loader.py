@@ -16,13 +16,13 @@ from typing import Any
 
 from ..conversion import as_device
 from ..errors import DataError, DTypeError, OutOfRangeError, hinted
-from ..philox import Generator, default_generator
+from ..philox import Generator, State, default_generator, drawing_from
 from .dataset import IterableDataset, length
-from .fetch import Fetch
+from .fetch import READING, Fetch, generator_for
 from .prefetch import Prefetcher
-from .samplers import BatchSampler, RandomSampler, SequentialSampler
+from .samplers import BatchSampler, RandomSampler, SequentialSampler, checked_size
 
-State = dict[str, Any]
+Saved = dict[str, Any]
 
 
 # --- where a pass stands ---
@@ -57,6 +57,8 @@ class DataLoader:
     `worker_init_fn(number)` runs in each thread; `persistent_workers` is accepted: threads cost
     next to nothing, every pass has new ones. They end when the pass ends, or its iterator is
     dropped.
+    What samples draw from `ge.random` depends on the seed, the epoch and the batch alone (see
+    `sample_generator`).
     `device` (default: the current one) is where batches land. On the way to a GPU they are staged
     in pinned memory and copied on a stream of their own, beside the kernels; `pin_memory=True`
     leaves batches for the CPU in pinned memory, for copies of yours.
@@ -133,7 +135,7 @@ class DataLoader:
         if before.began is not None:  # left early
             before = _Progress(before.epoch + 1)
         began: Any = [tuple(g.get_state()) for g in generators]
-        seed = (self.generator or default_generator).initial_seed
+        seed = _key((self.generator or default_generator).get_state())
         self._progress = _Progress(before.epoch, 0, seed, began)
         return enumerate(self._source())
 
@@ -158,7 +160,8 @@ class DataLoader:
         if not self.iterable:
             source: Any = self.batch_sampler if self.batch_sampler is not None else self.sampler
             return iter(source)
-        samples = iter(self.dataset)
+        generator = generator_for(self._progress.seed, self._progress.epoch, READING)
+        samples = _read(self.dataset, generator)
         if self.batch_size is None:
             return samples
         return iter(BatchSampler(samples, self.batch_size, self.drop_last))
@@ -172,7 +175,7 @@ class DataLoader:
 
     # --- state ---
 
-    def state_dict(self) -> State:
+    def state_dict(self) -> Saved:
         """Where the pass stands: fit for `ge.save`, taken at any time, with threads too.
 
         A pass that was left early counts as under way until another is begun. The order of a
@@ -190,7 +193,7 @@ class DataLoader:
             **self._shape(),
         }
 
-    def load_state_dict(self, state: State) -> None:
+    def load_state_dict(self, state: Saved) -> None:
         """Continue where `state` was taken: the next iterator begins with the next batch.
 
         Raises DataError where batch size, length or samplers are not those of the state.
@@ -215,7 +218,7 @@ class DataLoader:
             int(state["epoch"]), int(state["position"]), int(state["seed"]), pairs, loaded=True
         )
 
-    def _shape(self) -> State:
+    def _shape(self) -> Saved:
         try:
             size = len(self.dataset)
         except (TypeError, NotImplementedError):
@@ -251,9 +254,29 @@ def _check(
         if value < least:
             text = f"DataLoader: {name}={value!r}"
             raise OutOfRangeError(hinted(text, f"{least} or more"))
-    if loader.batch_size is not None and loader.batch_size < 1:
-        text = f"DataLoader: batch_size={loader.batch_size}"
-        raise OutOfRangeError(hinted(text, "at least 1, or None for single samples"))
+    if loader.batch_size is not None:
+        loader.batch_size = checked_size("DataLoader", loader.batch_size)
+
+
+# --- random numbers of a pass ---
+
+
+def _key(state: State) -> int:
+    """The key of what a pass draws beside its order: another where the generator has moved on."""
+    return (state.seed ^ (state.offset + 1) * 0x9E3779B97F4A7C15) & (1 << 64) - 1
+
+
+def _read(dataset: Iterable[Any], generator: Generator) -> Iterator[Any]:
+    """The samples of an IterableDataset, which draws from `generator`, whichever thread reads."""
+    with drawing_from(generator):
+        samples = iter(dataset)
+    while True:
+        with drawing_from(generator):
+            try:
+                sample = next(samples)
+            except StopIteration:
+                return
+        yield sample
 
 
 # --- one pass ---

@@ -168,6 +168,15 @@ class WeightedRandomSampler(_RandomSampler):
         return chosen[first][: self.num_samples]
 
 
+def checked_size(name: str, batch_size: Any) -> int:
+    """`batch_size` as an int of at least 1, or OutOfRangeError."""
+    whole = hasattr(batch_size, "__index__") and not isinstance(batch_size, bool)
+    if not whole or batch_size < 1:
+        text = f"{name}: batch_size={batch_size!r}"
+        raise OutOfRangeError(hinted(text, "give an integer of at least 1"))
+    return int(batch_size)
+
+
 class BatchSampler(Sampler):
     """Lists of `batch_size` indices of another sampler; the last may be shorter, or be dropped.
 
@@ -176,10 +185,8 @@ class BatchSampler(Sampler):
     """
 
     def __init__(self, sampler: Iterable[int], batch_size: int, drop_last: bool = False) -> None:
-        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:  # pyright: ignore[reportUnnecessaryIsInstance]
-            text = f"BatchSampler: batch_size={batch_size!r}"
-            raise OutOfRangeError(hinted(text, "give an integer of at least 1"))
-        self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
+        self.sampler, self.drop_last = sampler, drop_last
+        self.batch_size = checked_size("BatchSampler", batch_size)
 
     def __len__(self) -> int:
         n = length(self.sampler, "BatchSampler")
