@@ -26,7 +26,8 @@ OPS = list(registry.values())
 SMALL = [
     registry[name]
     for name in (
-        *("add", "multiply", "divide", "pow", "exp", "sqrt", "tanh", "relu", "gelu", "softplus"),
+        *("add", "multiply", "divide", "pow", "exp", "sqrt", "tan", "relu", "relu6", "gelu"),
+        *("softplus", "hypot", "copysign"),
         *("prelu", "sum", "mean", "softmax", "log_softmax", "cross_entropy", "standardise"),
         *("dropout", "take", "take_back", "astype", "copy", "reshape", "where", "matmul"),
     )

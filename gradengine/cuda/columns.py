@@ -21,6 +21,8 @@ from .launch import check_bias, fits_bias, forward2, plan, vjp
 from .moves import contiguous
 from .shapes import Array, at
 
+ROWS_PER_PIECE = 256  # fewer are summed sooner than a second launch starts
+
 __all__ = ["bias_vjp", "column_sums", "row_sums", "square_sums", "sum_to"]
 
 
@@ -57,7 +59,7 @@ def _column_pieces(batch: int, rows: int, vectors: int, most: int) -> tuple[int,
     """Blocks across the columns, and the pieces the rows are cut into to fill the device."""
     across = shapes.ceil_div(vectors, 32)
     wanted = shapes.ceil_div(most, across * batch)
-    return across, max(1, min(wanted, shapes.ceil_div(rows, 64), 1024))
+    return across, max(1, min(wanted, shapes.ceil_div(rows, ROWS_PER_PIECE), 1024))
 
 
 def row_sums(x: Array, dtype: Any = None, *, squared: bool = False) -> Array:
