@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -247,3 +249,20 @@ def test_lbfgs_solves_rosenbrock():
     for _ in range(10):
         optimizer.step(closure)
     np.testing.assert_allclose(x.numpy(), 1.0, atol=1e-4)
+
+
+@pytest.mark.parametrize("size", [3, 20_000])
+def test_a_copy_of_an_optimiser_that_has_stepped_goes_on_by_itself(size):
+    rng = np.random.default_rng(0)
+    ws = [ge.tensor(rng.normal(size=size), requires_grad=True) for _ in range(2)]
+    optimizer = ge.optim.Adam(ws, lr=0.1)
+    step(optimizer, *ws)
+    copied = [copy.deepcopy((ws, optimizer)), pickle.loads(pickle.dumps((ws, optimizer)))]
+    for others, other in copied:
+        step(other, *others)
+    step(optimizer, *ws)
+    for others, other in copied:
+        for w, v in zip(ws, others, strict=True):
+            assert np.array_equal(w.array, v.array)
+            for name, value in optimizer.state[w].items():
+                assert np.array_equal(value, other.state[v][name])
