@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -242,6 +243,36 @@ def test_parametrizations_are_applied_one_after_the_other():
     assert not parametrize.is_parametrized(layer)
 
 
+def test_a_copy_keeps_its_parametrizations():
+    layer = parametrizations.weight_norm(nn.Linear(2, 3))
+    other = copy.deepcopy(layer)
+    parametrize.register_parametrization(other, "bias", Doubled())
+    parametrize.remove_parametrizations(layer, "weight")
+    assert type(layer) is nn.Linear
+    assert parametrize.is_parametrized(other, "weight")
+    x = ge.ones((1, 2))
+    assert np.allclose(other(x).numpy() - other.bias.numpy(), layer(x).numpy() - layer.bias.numpy())
+
+
+def test_what_is_assigned_goes_back_to_the_originals():
+    layer = parametrizations.weight_norm(nn.Linear(2, 3))
+    wanted = ge.tensor([[3.0, 4.0], [0.0, 1.0], [2.0, 0.0]])
+    layer.weight = wanted
+    assert np.allclose(layer.weight.numpy(), wanted.numpy())
+    assert layer.parametrizations.weight.original0.flatten().tolist() == [5.0, 1.0, 2.0]
+    with pytest.raises(ShapeError, match=r"(?s)\(2, 2\) for a tensor \(3, 2\).*hint: "):
+        layer.weight = ge.ones((2, 2))
+    parametrize.register_parametrization(layer, "bias", Doubled())
+    with pytest.raises(MemberError, match=r"(?s)Doubled has no right_inverse.*hint: "):
+        layer.bias = ge.ones((3,))
+
+
+def test_spectral_norm_knows_a_transposed_convolution_that_is_parametrized():
+    layer = parametrizations.weight_norm(nn.ConvTranspose1d(3, 5, 2))
+    parametrizations.spectral_norm(layer)
+    assert layer.state_dict()["parametrizations.weight.1._u"].shape == (5,)
+
+
 def test_two_tensors_of_one_module_are_parametrized_apart():
     layer = nn.Linear(3, 3)
     parametrize.register_parametrization(layer, "weight", Symmetric())
@@ -346,3 +377,54 @@ def test_other_mistakes_with_sequences():
         sequences.pad_sequence([ge.zeros(2)], padding_side="up")
     with pytest.raises(ShapeError, match="no sequences"):
         sequences.pad_sequence([])
+
+
+# --- orthogonal weights ---
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (5, 3), (3, 5), (2, 4, 3)])
+@pytest.mark.parametrize(
+    ("kind", "trivial"), [("matrix_exp", True), ("householder", True), ("householder", False)]
+)
+def test_orthogonal_agrees_with_torch(shape, kind, trivial):
+    """From one state: what is computed, its gradient, and to second order."""
+    theirs, mine = torch.nn.Module(), nn.Module()
+    theirs.weight = torch.nn.Parameter(torch.tensor(draw(*shape)))
+    mine.weight = nn.Parameter(draw(*shape))
+    options = {"orthogonal_map": kind, "use_trivialization": trivial}
+    torch.nn.utils.parametrizations.orthogonal(theirs, **options)
+    parametrizations.orthogonal(mine, **options)
+    if shape[-2] == shape[-1] or not trivial:  # else the base is completed at random
+        assert np.allclose(mine.weight.numpy(), theirs.weight.detach().numpy(), atol=1e-12)
+    with torch.no_grad():
+        theirs.parametrizations.weight.original += torch.tensor(np.tril(draw(*shape, seed=1), k=-1))
+    mine.load_state_dict({k: v.numpy() for k, v in theirs.state_dict().items()})
+    weigh = draw(*shape, seed=2)
+    (mine.weight * weigh).sum().backward()
+    (theirs.weight * torch.tensor(weigh)).sum().backward()
+    assert np.allclose(mine.weight.numpy(), theirs.weight.detach().numpy(), atol=1e-12)
+    grads = (m.parametrizations.weight.original.grad.numpy() for m in (mine, theirs))
+    assert np.allclose(*grads, atol=1e-10)
+    made = mine.parametrizations.weight
+    check_grads(getattr(made, "0").forward, [ge.tensor(made.original.numpy())], order=2)
+
+
+def test_an_orthogonal_weight_may_be_set():
+    layer = parametrizations.orthogonal(nn.Linear(4, 4, dtype="float64"))
+    rotation = np.linalg.qr(draw(4, 4))[0]
+    layer.weight = ge.tensor(rotation)
+    assert np.allclose(layer.weight.numpy(), rotation, atol=1e-12)
+    assert list(layer.state_dict()) == [
+        "bias",
+        "parametrizations.weight.original",
+        "parametrizations.weight.0.base",
+    ]
+
+
+def test_what_cannot_be_orthogonal_is_said():
+    with pytest.raises(OutOfRangeError, match=r"(?s)'matrix_exp' has no inverse.*hint: "):
+        parametrizations.orthogonal(nn.Linear(3, 3), use_trivialization=False)
+    with pytest.raises(ShapeError, match=r"(?s)orthogonal: bias \(2,\).*hint: "):
+        parametrizations.orthogonal(nn.Linear(3, 2), "bias")
+    with pytest.raises(OutOfRangeError, match=r"(?s)'cayley' is not known.*hint: .*householder"):
+        parametrizations.orthogonal(nn.Linear(3, 2), orthogonal_map="cayley")

@@ -1,5 +1,7 @@
 """Weight norm and spectral norm as parametrizations: `parametrizations.weight_norm(layer)`.
 
+The third, `orthogonal`, has a file of its own.
+
 Floor 6: stands on nn/utils/parametrize.py.
 """
 
@@ -11,6 +13,7 @@ from gradengine import ops
 from gradengine.errors import OutOfRangeError, ShapeError, hinted
 from gradengine.nn.module import Module
 from gradengine.nn.utils.hooked import parameter_of
+from gradengine.nn.utils.orthogonal import orthogonal as orthogonal
 from gradengine.nn.utils.parametrize import is_parametrized, register_parametrization
 from gradengine.random import Generator, randn
 from gradengine.tape import no_grad
@@ -72,7 +75,7 @@ def as_matrix(weight: Any, dim: int) -> Any:
 
 def default_dim(module: Module) -> int:
     """The axis of a weight that counts outputs."""
-    return 1 if type(module).__name__.startswith("ConvTranspose") else 0
+    return 1 if getattr(module, "transposed", False) else 0
 
 
 class _SpectralNorm(Module):

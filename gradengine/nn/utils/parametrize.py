@@ -58,6 +58,29 @@ class ParametrizationList(Module):
             x = getattr(self, str(i))(x)
         return x
 
+    def right_inverse(self, value: Any) -> None:
+        """Start from what gives `value`, written into the originals in place.
+
+        Raises MemberError if a function has no `right_inverse`, ShapeError if the value has
+        another shape.
+        """
+        own: Any = self()
+        if tuple(value.shape) != tuple(own.shape):
+            text = f"parametrize: a value {tuple(value.shape)} for a tensor {tuple(own.shape)}"
+            raise ShapeError(hinted(text, "assign a tensor of the same shape"))
+        with no_grad():
+            start: Any = value.detach()
+            for i in reversed(range(self.count)):
+                function = getattr(self, str(i))
+                if not hasattr(function, "right_inverse"):
+                    text = f"parametrize: {type(function).__name__} has no right_inverse"
+                    hint = "define it, to assign to the tensor, or write to its originals"
+                    raise MemberError(hinted(text, hint))
+                start = function.right_inverse(start)
+            parts: Any = start if self.several else (start,)
+            for name, part in zip(self.names, parts, strict=True):
+                getattr(self, name).copy_(part)
+
 
 def register_parametrization(
     module: Module, tensor_name: str, parametrization: Module, *, unsafe: bool = False
@@ -65,8 +88,9 @@ def register_parametrization(
     """Let `module.<tensor_name>` be `parametrization(original)`; returns the module.
 
     The original is a parameter `parametrizations.<tensor_name>.original`. Registered again, the
-    functions are applied one after the other. Raises MemberError if there is no such parameter,
-    ShapeError if the function changes shape or dtype, unless `unsafe`.
+    functions are applied one after the other. What is assigned to the tensor goes back through
+    their `right_inverse`. Raises MemberError if there is no such parameter, ShapeError if the
+    function changes shape or dtype, unless `unsafe`.
 
     >>> import gradengine as ge
     >>> from gradengine import nn
@@ -91,12 +115,30 @@ def register_parametrization(
     delattr(module, tensor_name)
     if not is_parametrized(module):
         module.parametrizations = ModuleDict()  # type: ignore[attr-defined]
-        plain = type(module)
-        kind: Any = type(f"Parametrized{plain.__name__}", (plain,), {"__module__": __name__})
-        module.__class__ = kind
     _lists(module)[tensor_name] = made
-    setattr(type(module), tensor_name, property(lambda self: _value(self, tensor_name)))
+    _dress(module)
     return module
+
+
+def _dress(module: Any) -> None:
+    """Give the module a class of its own, with a property for each computed tensor.
+
+    A new one after every change: deep copies of the module keep the class they were made with.
+    """
+    plain: Any = getattr(module.__class__, "_plain", module.__class__)
+    if not is_parametrized(module):
+        module.__class__ = plain
+        return
+    own = {name: _property(name) for name in _lists(module)}
+    members = {"__module__": __name__, "_plain": plain, **own}
+    module.__class__ = type(f"Parametrized{plain.__name__}", (plain,), members)
+
+
+def _property(name: str) -> property:
+    def assign(module: Any, value: Any) -> None:
+        _lists(module)[name].right_inverse(value)
+
+    return property(lambda module: _value(module, name), assign)
 
 
 def _lists(module: Any) -> Any:
@@ -174,9 +216,8 @@ def remove_parametrizations(
         value = found() if leave_parametrized else found.original
     asked = getattr(found, found.names[0]).requires_grad
     del _lists(module)[tensor_name]
-    delattr(type(module), tensor_name)
     if not len(_lists(module)):
         del module.parametrizations  # type: ignore[attr-defined]
-        module.__class__ = type(module).__bases__[0]
+    _dress(module)
     setattr(module, tensor_name, Parameter(value, asked))
     return module
