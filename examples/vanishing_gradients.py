@@ -1,10 +1,10 @@
 """Why deep networks would not learn, and the four cures, each measured on handwritten digits.
 
-1. Backpropagation multiplies one factor a layer, dL/dW_l = dL/dh_L (prod_{k>l} D_k W_k) ..., with
-   D_k the slopes of the activation: at most 1/4 for a sigmoid. Twenty of them vanish; ReLU with
-   weights to match (He et al., arXiv:1502.01852) keeps the norm, and a skip connection with layer
-   norm (arXiv:1512.03385, 1607.06450) adds 1 to every factor. Each network trains by SGD at the
-   best of three rates.
+1. Going back one layer multiplies by one factor more, delta_l = D_l W_{l+1}^T delta_{l+1} with
+   dL/dW_l = delta_l h_{l-1}^T, and D the slopes of the activation: at most 1/4 for a sigmoid, so
+   that after twenty layers nothing is left. ReLU with weights to match (He et al.,
+   arXiv:1502.01852) keeps the norm; a skip connection with layer norm (arXiv:1512.03385,
+   1607.06450) adds 1 to every factor. Each network trains by SGD at the best of four rates.
 2. A recurrent network multiplies by the same W at each of its steps: too large a W explodes, and
    clipping by norm or by value (Pascanu, Mikolov, Bengio, arXiv:1211.5063) tames it.
 3. A ReLU unit that is negative for every image has no gradient: it is dead unless what feeds it
@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -31,6 +31,7 @@ from gradengine import nn
 from gradengine.program.demo import load
 
 BATCH, DEPTH, WIDTH = 64, 20, 64
+Between = Callable[[Any], Any] | None
 
 
 @dataclass
@@ -39,61 +40,58 @@ class Run:
 
     name: str
     colour: str
+    rate: float = 0.0
     loss: list[float] = field(default_factory=list[float])
     norms: list[float] = field(default_factory=list[float])
     dead: list[float] = field(default_factory=list[float])
-    rate: float = 0.0
-    accuracy: float = math.nan
+    accuracy: float = math.nan  # stays so where the loss is not a number
+
+    @property
+    def last_loss(self) -> float:
+        """Mean over the last tenth of the steps; infinite where training broke down."""
+        mean = float(np.mean(self.loss[-max(1, len(self.loss) // 10) :]))
+        return mean if math.isfinite(mean) else math.inf
 
 
-class Digits:
-    """The digits as tensors, one row of 64 pixels an image."""
+class Laboratory:
+    """The digits as tensors, 64 pixels a row, and how every network learns them."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int, bar: Any) -> None:
         learn, test = load(None)
         self.images, self.test_images = ge.tensor(learn.features()), ge.tensor(test.features())
         self.labels = ge.tensor(learn.labels.astype(np.int64))
         self.test_labels = ge.tensor(test.labels.astype(np.int64))
+        self.seed, self.bar = seed, bar
 
-    def batches(self, steps: int) -> Iterator[tuple[ge.Tensor, ge.Tensor]]:
+    def begin(self) -> None:
+        """The same draws of weights and batches for all."""
+        ge.random.manual_seed(self.seed)
+
+    def train(
+        self, model: nn.Module, run: Run, steps: int, between: Between = None, momentum: float = 0.9
+    ) -> None:
+        """SGD with momentum; `between` is called between gradients and step.
+
+        It ends where the loss is no longer a number.
+        """
+        parameters = list(model.parameters())
+        optimizer = ge.optim.SGD(parameters, lr=run.rate, momentum=momentum)
         for _ in range(steps):
+            self.bar.update()
             rows = ge.random.randint(0, len(self.images), (BATCH,))
-            yield self.images[rows], self.labels[rows]
-
-    def accuracy(self, model: nn.Module) -> float:
-        """The share of the held-out images that are read right."""
+            loss = ge.cross_entropy(model(self.images[rows]), self.labels[rows])
+            run.loss.append(loss.item())
+            if not math.isfinite(run.loss[-1]):
+                return
+            optimizer.zero_grad()
+            loss.backward()
+            run.norms.append(nn.utils.get_total_norm([p.grad for p in parameters]).item())
+            if between is not None:
+                between(parameters)
+            optimizer.step()
         with ge.no_grad():
             right = model(self.test_images).argmax(1) == self.test_labels
-        return int(right.sum()) / len(self.test_labels)
-
-
-def train(
-    model: nn.Module,
-    data: Digits,
-    steps: int,
-    rate: float,
-    run: Run,
-    bar: Any,
-    between: Callable[[Any], Any] = lambda parameters: None,
-    momentum: float = 0.9,
-) -> None:
-    """SGD with momentum; `between` may change the gradients before they are used.
-
-    It ends where the loss is no longer a number.
-    """
-    parameters = list(model.parameters())
-    optimizer = ge.optim.SGD(parameters, lr=rate, momentum=momentum)
-    for images, labels in data.batches(steps):
-        bar.update()
-        loss = ge.cross_entropy(model(images), labels)
-        run.loss.append(loss.item())
-        if not math.isfinite(run.loss[-1]):
-            return
-        optimizer.zero_grad()
-        loss.backward()
-        run.norms.append(nn.utils.get_total_norm([p.grad for p in parameters]).item())
-        between(parameters)
-        optimizer.step()
+        run.accuracy = int(right.sum()) / len(right)
 
 
 # --- 1: depth ------------------------------------------------------------------------------------
@@ -132,34 +130,24 @@ NETWORKS: list[tuple[str, str, Any, Any, bool]] = [
 RATES = (0.1, 0.03, 0.01, 0.003)
 
 
-def depth(data: Digits, steps: int, rates: tuple[float, ...], seed: int, bar: Any) -> list[Run]:
+def depth(lab: Laboratory, steps: int, rates: tuple[float, ...]) -> list[Run]:
     """Gradient norm of each layer before training, then training at the best of `rates`."""
     best: list[Run] = []
     for name, colour, *kind in NETWORKS:
-        runs: list[Run] = []
-        for rate in rates:
-            ge.random.manual_seed(seed)  # the same draws for all
-            model = Deep(*kind)
-            run = Run(name, colour, rate=rate)
-            train(model, data, steps, rate, run, bar)
-            run.accuracy = data.accuracy(model)
-            runs.append(run)
-        ge.random.manual_seed(seed)
-        best.append(min(runs, key=lambda run: mean_loss(run)))
-        best[-1].norms = layer_norms(Deep(*kind), data)
+        runs = [Run(name, colour, rate) for rate in rates]
+        for run in runs:
+            lab.begin()
+            lab.train(Deep(*kind), run, steps)
+        best.append(min(runs, key=lambda run: run.last_loss))
+        lab.begin()
+        best[-1].norms = layer_norms(Deep(*kind), lab)
     return best
 
 
-def layer_norms(model: Deep, data: Digits) -> list[float]:
+def layer_norms(model: Deep, lab: Laboratory) -> list[float]:
     """The norm of dL/dW for each hidden layer, first to last, L over all training images."""
-    ge.cross_entropy(model(data.images), data.labels).backward()
+    ge.cross_entropy(model(lab.images), lab.labels).backward()
     return [layer.weight.grad.norm().item() for layer in model.layers]
-
-
-def mean_loss(run: Run) -> float:
-    """Over the last tenth of the steps; infinite where training broke down."""
-    mean = float(np.mean(run.loss[-max(1, len(run.loss) // 10) :]))
-    return mean if math.isfinite(mean) else math.inf
 
 
 def draw_depth(figure: Any, runs: list[Run]) -> None:
@@ -169,11 +157,12 @@ def draw_depth(figure: Any, runs: list[Run]) -> None:
         text = f"{run.name}: {run.accuracy:.0%} (rate {run.rate})"
         support.curve(right, np.arange(len(run.loss)), run.loss, run.colour, text)
     right.set_yscale("log")
-    support.label(left, "gradient before training", "layer (1 sees the image)", "norm of dL/dW")
-    support.legend(left)
+    right.set_ylim(bottom=1e-4 * right.get_ylim()[0])  # room for the legend
     left.xaxis.get_major_locator().set_params(integer=True)
+    support.label(left, "gradient before training", "layer (1 sees the image)", "norm of dL/dW")
     support.label(right, "training loss, and held-out accuracy", "step", "cross-entropy, nats")
-    support.legend(right)
+    support.legend(left, "lower right")
+    support.legend(right, "lower left")
 
 
 # --- 2: recurrence -------------------------------------------------------------------------------
@@ -197,35 +186,33 @@ class Recurrent(nn.Module):
 
 
 CLIPPING: list[tuple[str, str, Any]] = [
-    ("as it is", support.RED, lambda parameters: None),
+    ("not clipped", support.RED, None),
     ("clipped by norm, 1", support.BLUE, lambda p: nn.utils.clip_grad_norm_(p, 1.0)),
     ("clipped by value, 0.01", support.GREEN, lambda p: nn.utils.clip_grad_value_(p, 0.01)),
 ]
 
 
-def recurrence(data: Digits, steps: int, seed: int, bar: Any) -> list[Run]:
+def recurrence(lab: Laboratory, steps: int) -> list[Run]:
     """The same recurrent network three times: gradients as they are, and clipped."""
     runs: list[Run] = []
     for name, colour, clip in CLIPPING:
-        ge.random.manual_seed(seed)
-        model, run = Recurrent(), Run(name, colour)
-        train(model, data, steps, 0.01, run, bar, clip)
-        run.accuracy = data.accuracy(model) if math.isfinite(run.loss[-1]) else math.nan
-        runs.append(run)
+        lab.begin()
+        runs.append(Run(name, colour, rate=0.01))
+        lab.train(Recurrent(), runs[-1], steps, clip)
     return runs
 
 
 def draw_recurrence(figure: Any, runs: list[Run]) -> None:
-    left, right = lesson(
-        figure, "2. Recurrent over 32 steps: gradients explode, clipping tames them"
-    )
+    title = "2. Recurrent over 32 steps: gradients explode, clipping tames them"
+    left, right = lesson(figure, title)
     for run in runs:
-        end = f"{run.accuracy:.0%}"
-        if math.isnan(run.accuracy):
-            end = f"not a number at step {len(run.loss)}"
-        look = {"marker": "X", "markersize": 9} if len(run.norms) < 20 else {"linewidth": 0.8}
-        left.semilogy(np.arange(len(run.norms)) + 1, run.norms, color=run.colour, **look)
-        right.semilogy(np.arange(len(run.loss)) + 1, run.loss, color=run.colour, **look)
+        broken = math.isnan(run.accuracy)
+        end = f"not a number at step {len(run.loss)}" if broken else f"{run.accuracy:.0%}"
+        for axes, values in ((left, run.norms), (right, run.loss)):
+            support.curve(axes, np.arange(len(values)) + 1, values, run.colour)
+            if broken:
+                axes.plot(1, values[0], "X", color=run.colour, markersize=9)
+            axes.set_yscale("log")
         right.plot([], [], color=run.colour, label=f"{run.name}: {end}")
     support.label(left, "gradient before clipping", "step", "norm of dL/d(all weights)")
     support.label(right, "training loss, and held-out accuracy", "step", "cross-entropy, nats")
@@ -294,30 +281,26 @@ CURES: list[tuple[str, str, Any]] = [
 CAUSES = (("a rate of 1.5", 1.5, 0.0, 0.02), ("a bias of -1", 0.05, -1.0, 0.05))
 
 
-def death(data: Digits, steps: int, seed: int, bar: Any) -> list[list[Run]]:
+def death(lab: Laboratory, steps: int) -> list[list[Run]]:
     """For each cause: a third of the steps kills units, two thirds try each cure."""
     everything: list[list[Run]] = []
     for cause, rate, bias, gentle in CAUSES:
-        ge.random.manual_seed(seed)
-        model, killed = Rectified(bias), Run(cause, support.GREY)
-        count = counting(model, data, killed)
-        train(model, data, steps // 3, rate, killed, bar, count, momentum=0.0)
-        killed.accuracy = data.accuracy(model)
+        lab.begin()
+        model, killed = Rectified(bias), Run(cause, support.GREY, rate)
+        lab.train(model, killed, steps // 3, counting(model, lab, killed), momentum=0.0)
         runs = [killed]
         for name, colour, cure in CURES:
-            cured, run = copy.deepcopy(model), Run(name, colour)
-            cure(cured, data.images)
-            count = counting(cured, data, run)
-            train(cured, data, steps - steps // 3, gentle, run, bar, count)
-            run.accuracy = data.accuracy(cured)
+            cured, run = copy.deepcopy(model), Run(name, colour, gentle)
+            cure(cured, lab.images)
+            lab.train(cured, run, steps - steps // 3, counting(cured, lab, run))
             runs.append(run)
         everything.append(runs)
     return everything
 
 
-def counting(model: Rectified, data: Digits, run: Run) -> Callable[[Any], None]:
+def counting(model: Rectified, lab: Laboratory, run: Run) -> Between:
     """Notes the share of dead units at each step."""
-    return lambda parameters: run.dead.append(model.share(data.images))
+    return lambda parameters: run.dead.append(model.share(lab.images))
 
 
 def draw_death(figure: Any, everything: list[list[Run]]) -> None:
@@ -326,14 +309,14 @@ def draw_death(figure: Any, everything: list[list[Run]]) -> None:
         first = len(killed.dead)
         axes.plot(100 * np.array(killed.dead), color=killed.colour)
         for run in cured:
-            steps = np.arange(first, first + len(run.dead))
             text = f"{run.name}: {run.accuracy:.0%}"
+            steps = np.arange(first, first + len(run.dead))
             axes.plot(steps, 100 * np.array(run.dead), color=run.colour, label=text)
         axes.axvline(first, color=support.GREY, linestyle=":", linewidth=0.8)
-        axes.set_ylim(-3, 103)
-        support.label(axes, f"killed by {killed.name}, and held-out accuracy", "step")
-        axes.set_ylabel("units negative for all images, %", fontsize=9)
-        support.legend(axes)
+        axes.set(ylim=(-4, 150), yticks=range(0, 101, 20))  # room for the legend
+        support.label(axes, f"killed by {killed.name}, then cured; held-out accuracy", "step")
+        axes.set_ylabel("units never active, %", fontsize=9)
+        support.legend(axes, "upper right")
 
 
 # --- 4: a saddle ---------------------------------------------------------------------------------
@@ -377,7 +360,7 @@ def escape(run: Run) -> int | None:
 def draw_saddle(figure: Any, found: list[tuple[Run, list[list[float]]]]) -> None:
     left, right = lesson(figure, "4. A saddle point: x² - y² + y⁴ from (1, 0.000001)")
     x, y = np.meshgrid(np.linspace(-0.35, 1.1, 200), np.linspace(-0.25, 1.05, 200))
-    left.contour(x, y, height(x, y), levels=np.linspace(-0.25, 1, 26), cmap="Greys", linewidths=0.7)
+    left.contour(x, y, height(x, y), levels=np.linspace(-0.25, 1, 16), cmap="Greys", linewidths=0.7)
     for run, path in found:
         left.plot(*np.array(path).T, ".-", color=run.colour, markersize=3, linewidth=1)
         step = escape(run)
@@ -403,19 +386,17 @@ def lesson(figure: Any, title: str) -> Any:
 
 def run(options: argparse.Namespace) -> None:
     """The four lessons, their picture, and their numbers."""
-    data = Digits()
     rates = RATES[1:2] if options.quick else RATES
     deep, recurrent, dying, descent = (30, 30, 45, 200) if options.quick else (500, 800, 450, 800)
     total = deep * len(NETWORKS) * len(rates) + recurrent * 3 + descent * 3
     total += 2 * (dying // 3 + 3 * (dying - dying // 3))
-    quiet = np.errstate(over="ignore", invalid="ignore")  # some are here to explode
     bar = support.progress(None, "measuring", total=total)
+    lab = Laboratory(options.seed, bar)
+    quiet = np.errstate(over="ignore", invalid="ignore")  # some are here to explode
     with support.Stopwatch() as watch, quiet, bar:
-        networks = depth(data, deep, rates, options.seed, bar)
-        recurrents = recurrence(data, recurrent, options.seed, bar)
-        causes = death(data, dying, options.seed, bar)
-        paths = saddle(descent, bar)
-    figure = support.figure(10, 12)
+        networks, recurrents = depth(lab, deep, rates), recurrence(lab, recurrent)
+        causes, paths = death(lab, dying), saddle(descent, bar)
+    figure = support.figure(10, 11.4)
     rows = figure.subfigures(4, 1)
     draw_depth(rows[0], networks)
     draw_recurrence(rows[1], recurrents)
@@ -429,7 +410,7 @@ def run(options: argparse.Namespace) -> None:
 def report(networks: list[Run], recurrents: list[Run], causes: Any, paths: Any) -> None:
     """The numbers of the picture."""
     for net in networks:
-        reached = f"loss {mean_loss(net):.3f}, {net.accuracy:.1%} of unseen digits right"
+        reached = f"loss {net.last_loss:.3f}, {net.accuracy:.1%} of unseen digits right"
         print(f"{net.name + ':':<29} gradient of layer 1 {net.norms[0]:.1e}; {reached}")
     for net in recurrents:
         reached = f"gradient at most {max(net.norms):.0e}, "
@@ -442,7 +423,8 @@ def report(networks: list[Run], recurrents: list[Run], causes: Any, paths: Any) 
         for net in cured:
             print(f"  {net.name + ':':<24} {net.dead[-1]:.0%} dead, {net.accuracy:.1%} right")
     for net, _ in paths:
-        print(f"saddle, {net.name}: out after {escape(net)} steps")
+        step = escape(net)
+        print(f"saddle, {net.name}: {f'out after {step} steps' if step else 'not out'}")
 
 
 if __name__ == "__main__":
