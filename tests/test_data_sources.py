@@ -80,6 +80,13 @@ def test_options(tmp_path: Path):
     assert read_csv(written(tmp_path, "a,b\n")).matrix().shape == (0, 2)
 
 
+def test_lines_that_are_skipped_are_not_read(tmp_path: Path):
+    text = '"open quote, #\n"another\na,b\n1,2\n'
+    assert read_csv(written(tmp_path, text), skip=2).matrix().tolist() == [[1.0, 2.0]]
+    with pytest.raises(DataError, match="line 5 has 1 fields"):
+        read_csv(written(tmp_path, text + "3\n"), skip=2)
+
+
 def test_a_table(tmp_path: Path):
     table = read_csv(written(tmp_path, "a,b\n" + "".join(f"{i},{i / 2}\n" for i in range(10))))
     assert table.matrix("b", "a").dtype == np.float32
@@ -198,6 +205,7 @@ def test_every_source_says_what_it_is():
         ("movielens_100k", "recbole"),
         ("seattle_temps", "vega_datasets"),
         ("sf_temps", "vega_datasets"),
+        ("greensboro_weather", "pvlib"),
     ],
 )
 def test_a_missing_package_says_the_command(
@@ -295,6 +303,19 @@ def test_hourly_temperatures(name: str):
     assert 20 < data["temperature"].min() < data["temperature"].max() < 110
     hours = np.diff(data["time"]).astype("timedelta64[h]").astype(int)
     assert (hours >= 1).mean() > 0.999
+
+
+@needs("pvlib", "greensboro_weather")
+def test_hourly_weather():
+    data = load("greensboro_weather")
+    assert len(data) == 8760
+    hours = np.diff(data["time"]).astype("timedelta64[h]").astype(int)
+    assert (hours == 1).sum() == 8759 - 11  # the months are of different years
+    assert -20 < data["temperature"].min() < data["temperature"].max() < 40
+    assert (data["dew_point"] <= data["temperature"] + 0.11).all()
+    at_noon = data["time"].astype("datetime64[h]").astype(int) % 24 == 12
+    assert data["sunshine"][at_noon].mean() > 300
+    assert data["sunshine"][np.roll(at_noon, 12)].max() == 0
 
 
 def test_help_topics_of_python():

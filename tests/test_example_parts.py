@@ -123,3 +123,61 @@ def test_missing_ratings_name_the_command_that_brings_them(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ge.DataError, match="pip install --no-deps recbole"):
         recommender.read(None)
+
+
+# --- time_series.py ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def weather_file(tmp_path: Path) -> Path:
+    """Two months, hour by hour, with a gap; the air warms by a degree a day, then cools again."""
+    hours = np.delete(np.arange(24 * 60), [700])
+    random = np.random.default_rng(0)
+    slow = np.abs(hours / 24 % 12 - 6)
+    values = slow + 5 * np.sin(hours * 2 * np.pi / 24) + 0.05 * random.normal(size=len(hours))
+    times = np.datetime64("2021-01-01T00:00:00") + hours.astype("timedelta64[h]")
+    rows = [f"{t},{v:.2f}" for t, v in zip(times, values, strict=True)]
+    path = tmp_path / "weather.csv"
+    path.write_text("\n".join(["time,temperature", *rows]), encoding="utf-8")
+    return path
+
+
+def test_stretches_of_weather_keep_to_their_part(weather_file: Path):
+    forecast = example("time_series")
+    series = forecast.read(str(weather_file))
+    learnt, held_out = forecast.stretches(series)
+    late = (series.time.astype("datetime64[D]") - series.time.astype("datetime64[M]")).astype(int)
+    for starts, wanted in ((learnt, False), (held_out, True)):
+        rows = starts[:, None] + np.arange(forecast.PAST + forecast.AHEAD)
+        assert len(starts) > 50
+        assert ((late[rows] >= 21) == wanted).all()
+        assert (np.diff(series.time[rows], axis=1) == np.timedelta64(1, "h")).all()
+    test = forecast.windows(series, held_out, learnt)
+    truth = series.temperature[held_out[:, None] + forecast.PAST + np.arange(forecast.AHEAD)]
+    before = series.temperature[held_out[:, None] + forecast.PAST - 24 + np.arange(24)]
+    change = (test.truth - test.persistence).numpy() * test.degrees
+    np.testing.assert_allclose(change, truth - before, atol=1e-4)
+
+
+def test_the_forecast_learns_what_persistence_does_not_know(weather_file: Path):
+    forecast = example("time_series")
+    series = forecast.read(str(weather_file))
+    learnt, held_out = forecast.stretches(series)
+    train, test = (forecast.windows(series, part, learnt) for part in (learnt, held_out))
+    model = forecast.Forecast(train.x.shape[2])
+    forecast.train_model(model, train, test, epochs=6, batch=64)
+    errors = [
+        float(forecast.rmse(found, test.truth))
+        for found in (forecast.predict(model, test), test.persistence)
+    ]
+    assert errors[0] < 0.8 * errors[1]
+
+
+def test_the_forecast_reads_a_file_from_its_command_line(weather_file, tmp_path, monkeypatch):
+    forecast = example("time_series")
+    picture = tmp_path / "out.png"
+    arguments = ["--quick", "--data", str(weather_file), "--picture", str(picture)]
+    monkeypatch.setattr(sys, "argv", ["time_series.py", *arguments])
+    with ge.default_device("cpu"):
+        forecast.main()
+    assert picture.read_bytes().startswith(b"\x89PNG")

@@ -240,6 +240,37 @@ def _sf_temps() -> Table:
     return _temperatures("sf_temps", "sf-temps.csv")
 
 
+@_source(
+    "greensboro_weather",
+    "8 760 hours of weather, in degrees Celsius, at Greensboro, North Carolina",
+    "NREL, typical meteorological year 3 (measured months of 1980 to 2003), public; pvlib, BSD 3",
+    "pip install --no-deps pvlib",
+)
+def _greensboro_weather() -> Table:
+    """Columns time (the hour's beginning), temperature and dew_point (degrees Celsius), pressure
+    (hPa), wind_speed (m/s), wind_direction (degrees), cloud (tenths), sunshine (W/m2).
+
+    Each month is of another year, so time runs on within a month only.
+    """
+    path = _file("greensboro_weather", "pvlib", "data", "723170TYA.CSV")
+    measures = {
+        "temperature": "Dry-bulb (C)",
+        "dew_point": "Dew-point (C)",
+        "pressure": "Pressure (mbar)",
+        "wind_speed": "Wspd (m/s)",
+        "wind_direction": "Wdir (degrees)",
+        "cloud": "TotCld (tenths)",
+        "sunshine": "GHI (W/m^2)",
+    }
+    date, hour = "Date (MM/DD/YYYY)", "Time (HH:MM)"
+    kinds = {date: "text", hour: "text"} | dict.fromkeys(measures.values(), "float")
+    found = read_csv(path, skip=1, kinds=kinds)
+    days: Array = np.array([f"{d[6:]}-{d[:2]}-{d[3:5]}" for d in found[date]], "datetime64[s]")
+    ends: Array = np.array([int(h[:2]) for h in found[hour]])  # 1 to 24
+    time = days + (ends - 1).astype("timedelta64[h]")
+    return Table("", {"time": time} | {name: found[column] for name, column in measures.items()})
+
+
 # --- text ---
 
 
