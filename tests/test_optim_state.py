@@ -8,6 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
+from identical import identical
 
 import gradengine as ge
 from gradengine import optim
@@ -158,8 +159,14 @@ def test_an_lbfgs_state_of_another_size_is_refused():
     optimizer = optim.LBFGS([w])
     step(optimizer, w)
     other = optim.LBFGS([u])
+    step(other, u)
+    before = other.state_dict()
+    saved = optimizer.state_dict()
+    saved["param_groups"][0]["lr"] = 0.25
     with pytest.raises(ValueError, match=r"has shape \(3,\), the parameters \(4,\)"):
-        other.load_state_dict(optimizer.state_dict())
+        other.load_state_dict(saved)
+    assert other.lr == 1.0
+    identical(other.state_dict(), before)
 
 
 # --- what is refused -----------------------------------------------------------------------------

@@ -15,11 +15,11 @@ from identical import identical
 
 import gradengine as ge
 from gradengine import nn, optim
-from gradengine.saving.checkpoints import Checkpoint
 from gradengine.data import DataLoader, TensorDataset, sample_generator
 from gradengine.errors import DataError, DTypeError, OutOfRangeError
 from gradengine.random import Generator
 from gradengine.saving import load, save
+from gradengine.saving.checkpoints import Checkpoint
 
 # --- a training run that uses everything ---
 
@@ -191,9 +191,11 @@ def test_random_numbers(tmp_path: Path):
     checkpoint.restore()
     assert draw() == first
     Checkpoint(tmp_path / "a", own=own).save(1)
+    now = own.take()
     asking = Checkpoint(tmp_path / "a", own=own, numpy_random=True)
     with pytest.raises(DataError, match=r"no state of numpy's(.|\n)*numpy_random=False"):
         asking.restore()
+    assert own.get_state() == (now.seed, now.offset + 1), "nothing was restored"
 
 
 # --- mistakes ---
@@ -230,6 +232,21 @@ def test_another_model_is_refused_and_nothing_changes(tmp_path: Path):
         last.restore()
     assert first.value == "old"
     identical({k: v.numpy() for k, v in model.state_dict().items()}, before)
+
+
+def test_a_part_that_refuses_half_way_gets_back_what_it_had(tmp_path: Path):
+    class Half(Part):
+        def load_state_dict(self, state: Any) -> None:
+            self.value = state["value"]
+            if self.value == "spoiled":
+                raise ValueError("half done")
+
+    Checkpoint(tmp_path, part=Half("spoiled")).save(1)
+    part = Half("good")
+    with pytest.raises(ValueError, match="half done") as caught:
+        Checkpoint(tmp_path, part=part).restore()
+    assert part.value == "good"
+    assert "nothing has changed" in caught.value.__notes__[-1]
 
 
 def test_other_parts_are_refused(tmp_path: Path):

@@ -165,6 +165,8 @@ def test_device_gpu(tmp_path: Path):
         ({"a": np.zeros(2, "M8[s]")}, "has dtype datetime64"),
         ({frozenset(): 1}, "has the key frozenset"),
         ({(1, np.float32(1)): 1}, "has the key"),
+        ({"n": 10**5000}, r"obj\['n'\] is an integer of 16610 bits"),
+        ({"\udc80": np.ones(2)}, "no Unicode text"),  # the library would refuse to read it
     ],
 )
 def test_what_cannot_be_stored_is_named(tmp_path: Path, obj: Any, message: str):

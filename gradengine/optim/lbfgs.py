@@ -205,15 +205,18 @@ class LBFGS(Optimizer):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over state and options; vectors and the history are copied to the device."""
-        loaded: dict[str, Any] = {**state_dict, "state": {}}
-        super().load_state_dict(loaded)
-        parameter = self.param_groups[0]["params"][0]
-        for values in state_dict["state"].values():
-            self.state[parameter] = {
-                key: self._taken(key, value)
+        taken: State = {}  # all parameters are one vector, so there is one state
+        for values in dict(state_dict.get("state", {})).values():
+            taken.update(
+                (key, self._taken(key, value))
                 for key, value in values.items()
                 if key != "al" and value is not None
-            }
+            )
+        super().load_state_dict(
+            {**state_dict, "state": {}} if "state" in state_dict else state_dict
+        )
+        if taken:
+            self.state[self.param_groups[0]["params"][0]] = taken
 
     def _taken(self, key: str, value: Any) -> Any:
         size = sum(p.size for p in self.param_groups[0]["params"])

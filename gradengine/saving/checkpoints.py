@@ -147,11 +147,11 @@ class Checkpoint:
                 f"leave out {absent}" if absent else f"give {', '.join(f'{n}=' for n in missing)}"
             )
             raise DataError(hinted(text, hint))
+        for name in self._random.keys() - found["random"].keys():
+            text = f"{file}: holds no state of {name}'s random numbers"
+            raise DataError(hinted(text, f"Checkpoint(..., {name}_random=False)"))
         _load_all(self.parts, states)
         for name, part in self._random.items():
-            if name not in found["random"]:
-                text = f"{file}: holds no state of {name}'s random numbers"
-                raise DataError(hinted(text, f"Checkpoint(..., {name}_random=False)"))
             _load(name, part, found["random"][name])
         return {"step": found["step"], **found["extra"]}
 
@@ -209,15 +209,25 @@ def _load_all(parts: dict[str, Any], states: dict[str, Any]) -> None:
     """Load every part, or none."""
     before: dict[str, Any] = {}
     for name, part in parts.items():
-        held = _state(name, part)
+        before[name] = _state(name, part)
         try:
             _load(name, part, states[name])
         except Exception as error:
-            error.add_note(f"while restoring {name!r} from a checkpoint; nothing has changed")
-            for loaded, state in before.items():
-                _load(loaded, parts[loaded], state)
+            stuck = [
+                changed for changed in before if not _put_back(parts[changed], before[changed])
+            ]
+            rest = f"{stuck} could not be put back" if stuck else "nothing has changed"
+            error.add_note(f"while restoring {name!r} from a checkpoint; {rest}")
             raise
-        before[name] = held
+
+
+def _put_back(part: Any, state: Any) -> bool:
+    """Whether a part has its own state again; the one that refused may have begun to change."""
+    try:
+        _load("part", part, state)
+    except Exception:  # another error is on its way, and will say so
+        return False
+    return True
 
 
 # --- the random numbers of others ---

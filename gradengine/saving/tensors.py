@@ -39,6 +39,8 @@ DTYPES = {"bool", "float16", "bfloat16", "float32", "float64"} | {
 }
 PAIRS = {"complex64": "float32", "complex128": "float64"}
 """Complex arrays are stored as pairs: a last axis of real and imaginary part."""
+INTEGER_BITS = 2048
+"""What Python reads back however it is set (`sys.set_int_max_str_digits` is 640 or more)."""
 
 
 # --- the two functions ---
@@ -117,7 +119,7 @@ class _Packer:
         if x is None or isinstance(x, (bool, str)):
             return x if x is None or isinstance(x, bool) else str(x)
         if isinstance(x, int):
-            return int(x)
+            return _whole(x, where)
         if isinstance(x, float):
             return float(x) if math.isfinite(x) else {"float": repr(float(x))}
         if isinstance(x, complex):
@@ -164,6 +166,9 @@ class _Packer:
         known = self._names.get(id(array))
         if known is not None:
             return known
+        if not name.isascii() and any("\ud800" <= c <= "\udfff" for c in name):
+            text = f"save: {where} has a name that is no Unicode text: {name!r}"
+            raise DTypeError(hinted(text, "surrogates come from file names; use another key"))
         free, count = name or "tensor", 1
         while free in self.arrays or free == "__metadata__":
             count += 1
@@ -171,6 +176,14 @@ class _Packer:
         self.arrays[free] = array  # kept alive, so that its id stays its own
         self._names[id(array)] = free
         return free
+
+
+def _whole(x: int, where: str) -> int:
+    """A number that can be written as JSON and read again: Python limits the digits it reads."""
+    if abs(x) >> INTEGER_BITS:
+        text = f"save: {where} is an integer of {x.bit_length()} bits"
+        raise DTypeError(hinted(text, f"integers have up to {INTEGER_BITS}; store it as text"))
+    return int(x)
 
 
 def _joined(name: str, key: Any) -> str:
