@@ -52,7 +52,11 @@ def read_idx(path: str | Path) -> Array:
         raise DataError(hinted(f"{path}: truncated: {promise}", AGAIN))
     if present > expected:
         raise DataError(hinted(f"{path}: {present - expected} bytes too many: {promise}", AGAIN))
-    values = np.frombuffer(raw, dtype, offset=start).reshape(shape)
+    try:
+        values = np.frombuffer(raw, dtype, offset=start).reshape(shape)
+    except ValueError as error:  # 65 dimensions and more, or 0 times 2**96
+        text = f"{path}: its header promises shape {shape}, which no array has ({error})"
+        raise DataError(hinted(text, "is this the right file?")) from error
     return values.astype(dtype.newbyteorder("="))  # a copy: writable, native byte order
 
 

@@ -145,16 +145,19 @@ def _text(path: Path, encoding: str) -> str:
 
 def _rows(path: Path, text: str, delimiter: str, skip: int) -> tuple[list[list[str]], list[int]]:
     """The rows that are not blank, and the line each ends on."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    source = io.StringIO(text, newline="")
+    for _ in range(skip):  # as lines, not as rows: a quote in a comment opens nothing
+        source.readline()
+    reader = csv.reader(source, delimiter=delimiter, strict=True)
     rows: list[list[str]] = []
     lines: list[int] = []
     try:
         for row in reader:
-            if row and reader.line_num > skip:
+            if row:
                 rows.append(row)
-                lines.append(reader.line_num)
+                lines.append(skip + reader.line_num)
     except csv.Error as error:
-        text = f"{path}: line {reader.line_num}: {error}"
+        text = f"{path}: line {skip + reader.line_num}: {error}"
         raise DataError(
             hinted(text, "is a quote left open, or one inside a field not doubled?")
         ) from error
