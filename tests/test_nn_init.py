@@ -244,3 +244,38 @@ def test_mistakes_say_what_is_wrong(call, error, text):
     with pytest.raises(error, match=text) as caught:
         call()
     assert "hint: " in str(caught.value)
+
+
+# --- drawn anew ---
+
+SIZES = {
+    "Linear": (3, 4), "Bilinear": (3, 2, 4), "Conv2d": (2, 4, 3), "ConvTranspose1d": (4, 2, 3),
+    "LSTM": (3, 4, 2), "GRU": (3, 4), "RNNCell": (3, 4), "LSTMCell": (3, 4), "Embedding": (5, 3),
+    "EmbeddingBag": (5, 3), "AdaptiveLogSoftmaxWithLoss": (8, 6, [2]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(SIZES))
+def test_parameters_are_drawn_anew_as_the_constructor_drew_them(name):
+    first, other = (getattr(nn, name)(*SIZES[name], generator=seeded(i)) for i in (3, 4))
+    pairs = list(zip(first.parameters(), other.parameters(), strict=True))
+    assert not any(np.array_equal(p.numpy(), q.numpy()) for p, q in pairs)
+    other.reset_parameters(seeded(3))
+    assert all(np.array_equal(p.numpy(), q.numpy()) for p, q in pairs)
+
+
+def test_prelu_goes_back_to_where_it_started():
+    layer = nn.PReLU(3, init=0.5)
+    with ge.no_grad():
+        layer.weight.mul_(2.0)
+    layer.reset_parameters()
+    assert layer.weight.tolist() == [0.5, 0.5, 0.5]
+
+
+def test_whatever_pytorch_resets_can_be_reset():
+    torch = pytest.importorskip("torch", reason="PyTorch, an optional test dependency, is missing")
+    known = [
+        name for name in nn.__all__ if hasattr(getattr(torch.nn, name, None), "reset_parameters")
+    ]
+    assert len(known) > 25
+    assert [name for name in known if not hasattr(getattr(nn, name), "reset_parameters")] == []

@@ -12,6 +12,7 @@ from typing import Any
 from gradengine import creation
 from gradengine.errors import OutOfRangeError, ShapeError, hinted
 from gradengine.nn.functional import activation as F
+from gradengine.nn.init import constant_
 from gradengine.nn.module import Module, Parameter
 from gradengine.random import Generator
 from gradengine.tensor import Tensor
@@ -86,6 +87,10 @@ class PReLU(Module):
         self.num_parameters, self.init = num_parameters, init
         start = creation.full((num_parameters,), float(init), dtype=dtype, device=device)
         self.weight = Parameter(start)
+
+    def reset_parameters(self) -> None:
+        """Set the weight to `init` again."""
+        constant_(self.weight, self.init)
 
     def forward(self, input: Tensor) -> Tensor:
         return F.prelu(input, self.weight)

@@ -88,6 +88,12 @@ class AdaptiveLogSoftmaxWithLoss(Module):
                 raise ShapeError(hinted(text, "fewer cutoffs, or a smaller div_value"))
             self.tail.append(Sequential(linear(in_features, size), linear(size, high - low)))
 
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        """Draw the weights of the head and of all clusters anew."""
+        for part in self.modules():
+            if isinstance(part, Linear):
+                part.reset_parameters(generator)
+
     def forward(self, input: Tensor, target: Any) -> ASMoutput:
         shape = tuple(target.shape)
         x = self._rows(input, shape)

@@ -11,8 +11,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from gradengine import creation, ops, random
+from gradengine import creation, ops
 from gradengine.errors import OutOfRangeError, ShapeError, hinted
+from gradengine.nn import init
 from gradengine.nn.module import Module, Parameter
 from gradengine.ops.gru import gru_states
 from gradengine.ops.recurrence import lstm_states, rnn_states
@@ -97,15 +98,19 @@ class _Cell(Module):
             if size < 1:
                 text = f"{type(self).__name__}: {what}={size}"
                 raise ShapeError(hinted(text, "give at least 1"))
-        bound, width = 1 / math.sqrt(hidden_size), self.gates * hidden_size
+        width = self.gates * hidden_size
 
-        def draw(*shape: int) -> Parameter:
-            options: dict[str, Any] = {"device": device, "dtype": dtype}
-            return Parameter(init_uniform(shape, bound, generator, **options))
+        def make(*shape: int) -> Parameter:
+            return Parameter(creation.empty(shape, device=device, dtype=dtype))
 
-        self.weight_ih, self.weight_hh = draw(width, input_size), draw(width, hidden_size)
-        self.bias_ih = draw(width) if bias else None
-        self.bias_hh = draw(width) if bias else None
+        self.weight_ih, self.weight_hh = make(width, input_size), make(width, hidden_size)
+        self.bias_ih = make(width) if bias else None
+        self.bias_hh = make(width) if bias else None
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        """Draw all parameters anew from U(-k, k), k = 1 / sqrt(hidden_size)."""
+        draw_recurrent(self, self.hidden_size, generator)
 
     def _weights(self) -> Weights:
         return (self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, None)
@@ -133,11 +138,11 @@ class _Cell(Module):
         return text if self.bias else f"{text}, bias={self.bias}"
 
 
-def init_uniform(
-    shape: tuple[int, ...], bound: float, generator: Generator | None, **options: Any
-) -> Tensor:
-    """U(-bound, bound), the distribution of all recurrent weights."""
-    return random.uniform(-bound, bound, shape, generator=generator, **options)
+def draw_recurrent(module: Module, hidden_size: int, generator: Generator | None) -> None:
+    """U(-k, k) with k = 1 / sqrt(hidden_size), the distribution of all recurrent parameters."""
+    bound = 1 / math.sqrt(hidden_size)
+    for parameter in module.parameters(recurse=False):
+        init.uniform_(parameter, -bound, bound, generator)
 
 
 class RNNCell(_Cell):

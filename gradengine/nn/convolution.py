@@ -9,8 +9,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from gradengine import random
+from gradengine import creation
 from gradengine.errors import ShapeError, hinted
+from gradengine.nn import init
 from gradengine.nn.functional import convolution as F
 from gradengine.nn.functional.padding import pad
 from gradengine.nn.functional.sizes import Size, per_axis
@@ -58,19 +59,18 @@ class Windowed(Module):
             self.padding = padding
         else:
             self.padding = per_axis(name, "padding", padding, n)
-        self._draw(bias, options)
+        generator = options.pop("generator")
+        inner, outer = channels
+        pair = (inner, outer // groups) if self.transposed else (outer, inner // groups)
+        self.weight = Parameter(creation.empty((*pair, *self.kernel_size), **options))
+        self.bias = Parameter(creation.empty((outer,), **options)) if bias else None
+        self.reset_parameters(generator)
 
-    def _draw(self, bias: bool, options: dict[str, Any]) -> None:
-        """Weight and bias from U(-k, k), k = 1 / sqrt(fan_in)."""
-        inner, outer = self.in_channels, self.out_channels
-        pair = (inner, outer // self.groups) if self.transposed else (outer, inner // self.groups)
-        bound = 1 / math.sqrt(pair[1] * math.prod(self.kernel_size))
-
-        def draw(*shape: int) -> Parameter:
-            return Parameter(random.uniform(-bound, bound, shape, **options))
-
-        self.weight = draw(*pair, *self.kernel_size)
-        self.bias = draw(outer) if bias else None
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        """Draw weight and bias anew from U(-k, k), k = 1 / sqrt(weight[0].size)."""
+        bound = 1 / math.sqrt(math.prod(self.weight.shape[1:]))
+        for parameter in self.parameters(recurse=False):
+            init.uniform_(parameter, -bound, bound, generator)
 
     def extra_repr(self) -> str:
         text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"

@@ -8,14 +8,13 @@ Floor 6: stands on nn/cells.py and nn/utils/rnn.py.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from gradengine import creation, ops
 from gradengine.conversion import tensor
 from gradengine.errors import OutOfRangeError, ShapeError, hinted
-from gradengine.nn.cells import check_nonlinearity, init_uniform, run_gru, run_lstm, run_rnn
+from gradengine.nn.cells import check_nonlinearity, draw_recurrent, run_gru, run_lstm, run_rnn
 from gradengine.nn.module import Module, Parameter
 from gradengine.nn.utils.rnn import PackedSequence, last_rows
 from gradengine.random import Generator
@@ -51,23 +50,26 @@ class _Recurrent(Module):
         self.bidirectional, self.proj_size = bidirectional, proj_size
         self._check_options()
         self._generator = generator
-        bound, width = 1 / math.sqrt(hidden_size), self.gates * hidden_size
-        real = proj_size or hidden_size
+        width, real = self.gates * hidden_size, proj_size or hidden_size
 
-        def draw(name: str, *shape: int) -> None:
-            options: dict[str, Any] = {"device": device, "dtype": dtype}
-            setattr(self, name, Parameter(init_uniform(shape, bound, generator, **options)))
+        def make(name: str, *shape: int) -> None:
+            setattr(self, name, Parameter(creation.empty(shape, device=device, dtype=dtype)))
 
         for layer in range(num_layers):
             size = input_size if layer == 0 else real * self._directions
             for suffix in self._suffixes(layer):
-                draw(f"weight_ih{suffix}", width, size)
-                draw(f"weight_hh{suffix}", width, real)
+                make(f"weight_ih{suffix}", width, size)
+                make(f"weight_hh{suffix}", width, real)
                 if bias:
-                    draw(f"bias_ih{suffix}", width)
-                    draw(f"bias_hh{suffix}", width)
+                    make(f"bias_ih{suffix}", width)
+                    make(f"bias_hh{suffix}", width)
                 if proj_size:
-                    draw(f"weight_hr{suffix}", proj_size, hidden_size)
+                    make(f"weight_hr{suffix}", proj_size, hidden_size)
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: Generator | None = None) -> None:
+        """Draw all parameters anew from U(-k, k), k = 1 / sqrt(hidden_size)."""
+        draw_recurrent(self, self.hidden_size, generator)
 
     def _check_options(self) -> None:
         name = type(self).__name__
@@ -136,9 +138,9 @@ class _Recurrent(Module):
         if batched and self.batch_first:
             x = ops.swapaxes(x, 0, 1)
         steps, batch = x.shape[:2]
-        if not steps or not batch:
-            text = f"{type(self).__name__}: input {shape} has no steps or no sequences"
-            raise ShapeError(hinted(text, "give at least one of each"))
+        if not steps:
+            text = f"{type(self).__name__}: input {shape} has no steps"
+            raise ShapeError(hinted(text, "give at least one"))
         states = self._initial(x, batch, hx, batched)
         rows = ops.reshape(x, (steps * batch, self.input_size))
         y, finals = self._walk(rows, (batch,) * steps, states)

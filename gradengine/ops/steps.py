@@ -90,6 +90,8 @@ class Steps:
 
     def initial(self, parts: list[Any], like: Any) -> Any:
         """The cotangent of the initial state from the parts that `send` has left."""
+        if not parts:  # no sequences at all
+            return like * 0
         found = concat(parts[::-1], axis=0) if len(parts) > 1 else parts[0]
         rest = like.shape[0] - found.shape[0]
         return concat([found, like[found.shape[0] :] * 0], axis=0) if rest else found
