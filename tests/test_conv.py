@@ -186,7 +186,7 @@ MISTAKES = {
     "stride for 3": (lambda: F.conv2d(image, kernel, stride=(1, 1, 1)), "for 2 axes"),
     "padding": (lambda: F.conv2d(image, kernel, padding="full"), "padding='full'"),
     "same": (lambda: F.conv2d(image, kernel, stride=2, padding="same"), "only stride 1"),
-    "transposed": (lambda: F.conv_transpose2d(image, kernel), "takes 4 channels"),
+    "transposed": (lambda: F.conv_transpose2d(image, kernel), "expects 4 channels"),
     "output_padding": (
         lambda: F.conv_transpose2d(image, ge.zeros((3, 1, 3, 3)), output_padding=1),
         "less than the stride",
@@ -198,6 +198,14 @@ MISTAKES = {
     "output_size": (
         lambda: nn.ConvTranspose1d(1, 1, 3, stride=2)(ge.zeros((1, 4)), output_size=[20]),
         "give sizes from",
+    ),
+    "transposed channels": (
+        lambda: nn.ConvTranspose2d(2, 4, 3)(image),
+        r"conv_transpose2d: the weight expects 2 channels, the input has 3 on axis 1",
+    ),
+    "transposed groups": (
+        lambda: F.conv_transpose1d(ge.zeros((1, 3, 4)), ge.zeros((3, 1, 2)), groups=2),
+        "conv_transpose1d: .*groups=2",
     ),
     "layer groups": (lambda: nn.Conv2d(3, 4, 3, groups=2), "groups must divide"),
     "padding_mode": (lambda: nn.Conv2d(3, 4, 3, padding_mode="mirror"), "zeros, reflect"),

@@ -254,6 +254,9 @@ Y = ge.tensor(X)
     ("call", "error", "text"),
     [
         (lambda: nn.MSELoss()(Y, Y[0]), ge.ShapeError, r"input \(4, 3\) and target \(3,\)"),
+        (lambda: F.mse_loss(Y, Y, weight=W), ge.ShapeError, r"weight \(3,\) for input \(4, 3\)"),
+        (lambda: nn.CrossEntropyLoss()(Y, np.eye(3, dtype=int)[LABELS]), ge.ShapeError,
+         r"(?s)target is \(4, 3\) int64.*hint: class numbers: target\.argmax\(1\); prob"),
         (lambda: nn.SoftMarginLoss()(Y, Y[0]), ge.ShapeError, r"soft_margin_loss: input \(4, 3\)"),
         (lambda: nn.PoissonNLLLoss()(Y, Y[0]), ge.ShapeError, r"poisson_nll_loss: input \(4, 3\)"),
         (lambda: nn.HingeEmbeddingLoss()(Y, Y[0]), ge.ShapeError, r"target \(3,\) differ"),

@@ -124,11 +124,15 @@ def wrong_label_shape(name: str, x: Any, t: Any) -> ShapeError:
     """The error for targets that do not fit the input."""
     shape = tuple(x.shape)
     both = f" or probabilities {shape}" if name == "cross_entropy" else ""
+    hint = "the class axis of the input is 1 (0 if it has one axis); reshape the target"
+    if both and tuple(t.shape) == shape:
+        axis = 1 if len(shape) > 1 else 0
+        hint = f"class numbers: target.argmax({axis}); probabilities: target.astype(input.dtype)"
     return ShapeError(
         hinted(
             f"{name}: input {shape} needs class numbers {_label_shape(shape)}{both}, "
             f"target is {tuple(t.shape)} {t.dtype}",
-            "the class axis of the input is 1 (0 if it has one axis); reshape the target",
+            hint,
         )
     )
 

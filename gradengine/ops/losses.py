@@ -50,6 +50,25 @@ def elementwise(row: Any, name: str, x: Any, t: Any, reduction: str, **params: A
     return reduced(row(x, t, **params), reduction)
 
 
+def weighted(
+    row: Any, name: str, x: Any, t: Any, reduction: str, weight: Any, own_mean: bool, **params: Any
+) -> Any:
+    """`elementwise` with a weight for each element; its mean is by the weights if `own_mean`."""
+    if weight is None:
+        return elementwise(row, name, x, t, reduction, **params)
+    y, w = elementwise(row, name, x, t, "none", **params), as_operand(weight)
+    check_reduction(name, reduction)
+    if tuple(w.shape) != tuple(y.shape):
+        text = f"{name}: weight {tuple(w.shape)} for input {tuple(y.shape)}"
+        raise ShapeError(
+            hinted(text, "one weight for each element: broadcast_to where you mean it")
+        )
+    w = w if w.dtype == y.dtype else w.astype(y.dtype)
+    if reduction == "mean" and own_mean:
+        return sum_(multiply(y, w)) / sum_(w)
+    return reduced(multiply(y, w), reduction)
+
+
 def operands(name: str, x: Any, t: Any) -> tuple[Any, Any]:
     """Prediction and target, which must agree in shape: broadcasting here hides mistakes.
 
@@ -121,30 +140,36 @@ huber_error = pointwise(
 )
 
 
-def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
-    """Squared error: mean((input - target)**2).
+def mse_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
+    """Squared error: mean((input - target)**2), or sum(w (input - target)**2) / sum(w).
 
-    Both of the same shape (a Python number as target counts for all); ShapeError otherwise.
+    All of the same shape (a Python number as target counts for all); ShapeError otherwise.
 
     >>> import gradengine as ge
     >>> mse_loss(ge.tensor([1.0, 2.0]), ge.tensor([1.0, 4.0]))
     tensor(2.)
     """
-    return elementwise(squared_error, "mse_loss", input, target, reduction)
+    return weighted(squared_error, "mse_loss", input, target, reduction, weight, True)
 
 
-def l1_loss(input: Any, target: Any, reduction: str = "mean") -> Any:
+def l1_loss(input: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Any:
     """Absolute error: mean(|input - target|); its derivative where they are equal is 0.
+
+    `weight` as in mse_loss.
 
     >>> import gradengine as ge
     >>> l1_loss(ge.tensor([1.0, 2.0]), ge.tensor([1.0, 4.0]))
     tensor(1.)
     """
-    return elementwise(absolute_error, "l1_loss", input, target, reduction)
+    return weighted(absolute_error, "l1_loss", input, target, reduction, weight, True)
 
 
-def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
+def huber_loss(
+    input: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None
+) -> Any:
     """d**2 / 2 where d = |input - target| <= delta, else delta*(d - delta/2) (Huber, 1964).
+
+    `weight` multiplies each element; the mean is over their number, as in PyTorch.
 
     >>> import gradengine as ge
     >>> huber_loss(ge.tensor([0.5, 3.0]), ge.tensor([0.0, 0.0]), "none").tolist()
@@ -152,7 +177,8 @@ def huber_loss(input: Any, target: Any, reduction: str = "mean", delta: float = 
     """
     if not delta > 0:
         raise ValueError(hinted(f"huber_loss: delta={delta}", "a positive number"))
-    return elementwise(huber_error, "huber_loss", input, target, reduction, delta=delta)
+    own: dict[str, Any] = {"weight": weight, "own_mean": False, "delta": delta}
+    return weighted(huber_error, "huber_loss", input, target, reduction, **own)
 
 
 def smooth_l1_loss(input: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Any:

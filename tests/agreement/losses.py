@@ -16,6 +16,7 @@ CLASSES = [(5, 3), ints(0, 3, (5,))]
 PIXELS = [(2, 3, 2, 2), ints(0, 3, (2, 2, 2))]
 SOFT = [(5, 3), uniform(0.0, 1.0, (5, 3))]
 WEIGHT = np.array([0.5, 2.0, 1.25])
+EACH = np.arange(12.0).reshape(4, 3) / 4  # a weight for each element of PAIR
 SIGNS = array(np.where(np.arange(12).reshape(4, 3) % 3, 1, -1))
 VARIANCE = uniform(0.2, 3.0, (4, 3))
 
@@ -95,6 +96,11 @@ CASES = [
     function("mse_loss", inputs=PAIR, reduction="sum"),
     function("huber_loss", inputs=PAIR, delta=0.7),
     function("smooth_l1_loss", inputs=PAIR, beta=0.7),
+    *(
+        function(name, inputs=PAIR, reduction=how, weight=EACH, id=f"weight-{how}")
+        for name in ("l1_loss", "mse_loss", "huber_loss")
+        for how in REDUCTIONS
+    ),
     function("poisson_nll_loss", log_input=False, full=True, inputs=RATES),
     function("gaussian_nll_loss", inputs=[*PAIR, VARIANCE], full=True),
     function("kl_div", inputs=[uniform(-3.0, -0.1, (4, 3)), VARIANCE], reduction="batchmean"),

@@ -207,6 +207,14 @@ def _transpose(
     if w.ndim != n + 2:
         text = f"{name}: weight {tuple(w.shape)} has {w.ndim} axes"
         raise ShapeError(hinted(text, f"give (C, O/groups, *kernel): {n + 2} in all"))
+    if x.shape[1] != w.shape[0]:
+        shapes = f"input {tuple(x.shape)}, weight {tuple(w.shape)}, groups={groups}"
+        text = f"{name}: the weight expects {w.shape[0]} channels, the input has {x.shape[1]}"
+        hint = f"give (N, {w.shape[0]}, *size), or build the layer with in_channels={x.shape[1]}"
+        raise ShapeError(hinted(f"{text} on axis 1: {shapes}", hint))
+    if groups < 1 or w.shape[0] % groups:
+        text = f"{name}: {w.shape[0]} channels, groups={groups}"
+        raise ShapeError(hinted(text, "groups must divide the channels in"))
     stride = per_axis(name, "stride", stride, n, 1)
     dilation = per_axis(name, "dilation", dilation, n, 1)
     padding = per_axis(name, "padding", padding, n)

@@ -75,7 +75,9 @@ def _rows(
         raise ShapeError(
             hinted(
                 f"{name}: input {shape} does not end in normalized_shape {last}",
-                "normalized_shape lists the sizes of the last axes",
+                f"the last {len(last)} axes are normalised: give an input (..., "
+                f"{', '.join(map(str, last))}), or build the layer with "
+                f"{shape[len(shape) - len(last) :] if len(shape) >= len(last) else shape}",
             )
         )
     for what, p in parameters.items():
