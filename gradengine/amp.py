@@ -59,6 +59,9 @@ class autocast:
     def __init__(
         self, dtype: Any = "float16", enabled: bool = True, device: str | None = None
     ) -> None:
+        if isinstance(dtype, str) and dtype in ("cpu", "cuda"):  # PyTorch's order
+            hint = f'autocast("float16", device={dtype!r}), or without a device for all'
+            raise DTypeError(hinted(f"autocast: dtype {dtype!r} is a device", hint))
         self.dtype = as_dtype(dtype)
         if self.dtype.name not in ("float16", "bfloat16"):
             text = f"autocast: dtype {self.dtype} has no 16 bits"
@@ -147,6 +150,9 @@ class GradScaler:
         growth_interval: int = 2000,
         enabled: bool = True,
     ) -> None:
+        if isinstance(init_scale, str):  # PyTorch's first argument is a device
+            text = f"GradScaler: init_scale {init_scale!r} is no number"
+            raise DTypeError(hinted(text, "leave the device out: scaling is done where arrays are"))
         _require(0 < init_scale <= _LARGEST, "init_scale must be positive and finite", init_scale)
         _require(growth_factor > 1, "growth_factor must be above 1", growth_factor)
         _require(0 < backoff_factor < 1, "backoff_factor lies in (0, 1)", backoff_factor)

@@ -201,6 +201,10 @@ def test_decorated_functions():
 
 
 def test_the_dtype_must_have_16_bits():
+    with pytest.raises(TypeError, match=r"'cuda' is a device(.|\n)*device='cuda'"):
+        autocast("cuda")
+    with pytest.raises(TypeError, match=r"init_scale 'cuda' is no number(.|\n)*leave the"):
+        GradScaler("cuda")
     with pytest.raises(TypeError, match="float32 has no 16 bits"):
         autocast("float32")
 
