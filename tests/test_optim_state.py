@@ -180,6 +180,8 @@ def test_bad_parameters():
         optim.SGD([w, [1.0]])
     with pytest.raises(TypeError, match="params is a Tensor"):
         optim.SGD(w)
+    with pytest.raises(TypeError, match=r"params is a Linear(.|\n)*model.parameters\(\)"):
+        optim.SGD(ge.nn.Linear(2, 2))
     with pytest.raises(ge.GraphError, match="result of an op"):
         optim.SGD([w * 2])
     with pytest.raises(ValueError, match=r"parameter 1, shape .* appears twice"):
@@ -213,6 +215,9 @@ def test_bad_parameters():
         ("Rprop", {"etas": (1.5, 0.5)}, "etas are"),
         ("Rprop", {"step_sizes": (1.0, 0.5)}, "step_sizes are"),
         ("LBFGS", {"line_search_fn": "armijo"}, "'armijo' is unknown"),
+        ("LBFGS", {"history_size": 0}, "history_size must be an integer of at least 1"),
+        ("LBFGS", {"max_iter": -3}, r"max_iter(.|\n)*such as max_iter=20"),
+        ("LBFGS", {"tolerance_grad": "x"}, "tolerance_grad must be"),
     ],
 )
 def test_bad_options(name, options, text):

@@ -208,7 +208,11 @@ def _listed(name: str, params: Any) -> list[Any]:
     if isinstance(params, (Tensor, set)):
         kind = type(cast(Any, params)).__name__
         raise DTypeError(hinted(f"{name}: params is a {kind}", "pass a list of tensors"))
-    return list(params)
+    if not isinstance(params, Iterable):
+        kind = type(params).__name__
+        hint = "pass model.parameters()" if hasattr(params, "parameters") else "pass tensors"
+        raise DTypeError(hinted(f"{name}: params is a {kind}", hint))
+    return list(cast("Iterable[Any]", params))
 
 
 def _check_parameters(name: str, found: list[Any], taken: list[Tensor]) -> None:

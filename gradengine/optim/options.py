@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from gradengine.errors import hinted
 
 Group = dict[str, Any]
+Rule = tuple[Callable[[Any], bool], str, Any]
 
 
 def _number(x: Any) -> bool:
@@ -29,35 +30,57 @@ def _fraction(a: float) -> bool:
     return 0 <= a < 1
 
 
-_POSITIVE = (_at_least_0, "must be a finite number of at least 0")
-_FLAG = (lambda x: isinstance(x, bool), "is True or False")  # type: ignore[misc]
+def _count(x: Any) -> bool:
+    return isinstance(x, Integral) and x is not True and int(x) >= 1
 
-RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "lr": _POSITIVE,
-    "momentum": _POSITIVE,
-    "weight_decay": _POSITIVE,
-    "eps": _POSITIVE,
-    "alpha": _POSITIVE,
-    "lr_decay": _POSITIVE,
-    "initial_accumulator_value": _POSITIVE,
-    "momentum_decay": _POSITIVE,
-    "lambd": _POSITIVE,
-    "dampening": (_number, "must be a finite number"),
-    "t0": (_number, "must be a finite number"),
-    "rho": (lambda x: _number(x) and 0 <= x <= 1, "lies in [0, 1]"),
+
+def _positive(example: float) -> Rule:
+    return _at_least_0, "must be a finite number of at least 0", example
+
+
+_FLAG: Rule = (lambda x: isinstance(x, bool), "is True or False", True)
+_COUNT: Rule = (_count, "must be an integer of at least 1", 20)
+
+RULES: dict[str, Rule] = {
+    "lr": _positive(0.01),
+    "momentum": _positive(0.9),
+    "weight_decay": _positive(0.01),
+    "eps": _positive(1e-8),
+    "alpha": _positive(0.99),
+    "lr_decay": _positive(0.01),
+    "initial_accumulator_value": _positive(0.1),
+    "momentum_decay": _positive(4e-3),
+    "lambd": _positive(1e-4),
+    "dampening": (_number, "must be a finite number", 0.1),
+    "t0": (_number, "must be a finite number", 1e6),
+    "rho": (lambda x: _number(x) and 0 <= x <= 1, "lies in [0, 1]", 0.9),
     "betas": (
         lambda x: _pair(x, lambda a, b: _fraction(a) and _fraction(b)),
         "are two numbers in [0, 1)",
+        (0.9, 0.999),
     ),
-    "etas": (lambda x: _pair(x, lambda a, b: 0 < a < 1 < b), "are two numbers, 0 < a < 1 < b"),
-    "step_sizes": (lambda x: _pair(x, lambda a, b: 0 <= a <= b), "are two numbers, 0 <= a <= b"),
+    "etas": (
+        lambda x: _pair(x, lambda a, b: 0 < a < 1 < b),
+        "are two numbers, 0 < a < 1 < b",
+        (0.5, 1.2),
+    ),
+    "step_sizes": (
+        lambda x: _pair(x, lambda a, b: 0 <= a <= b),
+        "are two numbers, 0 <= a <= b",
+        (1e-6, 50.0),
+    ),
     "nesterov": _FLAG,
     "maximize": _FLAG,
     "amsgrad": _FLAG,
     "centered": _FLAG,
     "decoupled_weight_decay": _FLAG,
+    "max_iter": _COUNT,
+    "max_eval": _COUNT,
+    "history_size": _COUNT,
+    "tolerance_grad": _positive(1e-7),
+    "tolerance_change": _positive(1e-9),
 }
-"""Option -> what it must satisfy, and how a message says so."""
+"""Option -> what it must satisfy, how a message says so, and a value that does."""
 
 FREE = {"params", "param_names", "name"}
 SCHEDULED = {"initial_lr", "max_lr", "min_lr", "swa_lr", "max_momentum", "base_momentum"}
@@ -72,10 +95,10 @@ def check_options(name: str, group: Group, defaults: dict[str, Any]) -> None:
             close = difflib.get_close_matches(key, defaults, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"options are {[*defaults]}"
             raise ValueError(hinted(f"{name}: unknown option {key!r} in a parameter group", hint))
-        holds, text = RULES.get(key, (None, ""))
+        holds, text, example = RULES.get(key, (None, "", None))
         if holds is not None and not holds(value):
-            verb = f"{name}: {key} {text}, got {value!r}"
-            raise ValueError(hinted(verb, f"the default is {defaults.get(key)!r}"))
+            text = f"{name}: {key} {text}, got {value!r}"
+            raise ValueError(hinted(text, f"such as {key}={example!r}"))
     if group.get("nesterov") and (group["momentum"] <= 0 or group["dampening"] != 0):
         text = f"{name}: nesterov needs a momentum above 0 and no dampening"
         got = f"got momentum={group['momentum']}, dampening={group['dampening']}"
