@@ -207,12 +207,18 @@ def bits_axis(axes: Any) -> None:
 
 
 def passage(axes: Any, title: str, text: str, rows: int = 12, columns: int = 128) -> None:
-    """`text` in a typewriter's letters, long lines folded; what does not fit is left out."""
+    """`text` in a typewriter's letters, short lines in two columns, long ones folded.
+
+    What does not fit is left out.
+    """
     shown = "".join(x if x.isprintable() or x == "\n" else " " for x in text.strip("\n"))
     lines: list[str] = []
     for line in shown.split("\n"):
         lines += [line[i : i + columns] for i in range(0, len(line) or 1, columns)]
+    two = max(map(len, lines[: 2 * rows])) <= columns // 2 - 2
     style = {"family": "monospace", "fontsize": 8, "linespacing": 1.3, "parse_math": False}
-    axes.text(0, 1, "\n".join(lines[:rows]), va="top", transform=axes.transAxes, **style)
+    for column in range(2 if two else 1):
+        part = "\n".join(lines[column * rows : (column + 1) * rows])
+        axes.text(column / 2, 1, part, va="top", transform=axes.transAxes, **style)
     axes.set_title(title, fontsize=10, loc="left")
     axes.set_axis_off()

@@ -64,8 +64,15 @@ def test_pick_draws_with_the_softmaxs_probabilities():
 def test_passage_folds_long_lines_and_replaces_what_cannot_be_printed():
     support = example("support")
     axes = support.figure(4, 4).add_subplot(1, 1, 1)
-    support.passage(axes, "title", "abcdef\n\n$x\t$", rows=4, columns=4)
-    assert axes.texts[0].get_text() == "abcd\nef\n\n$x $"
+    support.passage(axes, "title", "\nabcdef\n\n$x\t$", rows=4, columns=4)
+    assert [text.get_text() for text in axes.texts] == ["abcd\nef\n\n$x $"]
+
+
+def test_passage_sets_short_lines_in_two_columns():
+    support = example("support")
+    axes = support.figure(4, 4).add_subplot(1, 1, 1)
+    support.passage(axes, "title", "a\nb\nc\nd\n" + "long" * 9, rows=2, columns=20)
+    assert [text.get_text() for text in axes.texts] == ["a\nb", "c\nd"]
 
 
 def test_read_says_that_a_text_is_too_short(tmp_path: Path):
