@@ -86,6 +86,30 @@ def test_a_parameter_that_moves_takes_its_state_along():
     np.testing.assert_allclose(w.to("cpu").numpy(), START - 0.2, atol=1e-6)
 
 
+def test_the_history_of_lbfgs_moves_along():
+    def run(places):
+        w = ge.tensor(START).requires_grad_()
+        optimizer = optim.LBFGS([w], lr=0.1, max_iter=2, history_size=3)
+        for place in places:
+            w.data = w.detach().to(place)
+
+            def closure():
+                optimizer.zero_grad()
+                loss = (w * w * w * w).sum() + w.sum()
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+            loaded = optim.LBFGS([ge.tensor(START)])
+            loaded.load_state_dict(optimizer.state_dict())
+            (kept,) = loaded.state.values()
+            assert ge.device.device_of(kept["d"]).type == "cpu"
+        return w.to("cpu").numpy()
+
+    moved = run(("cpu", "cuda", "cuda", "cpu"))
+    np.testing.assert_allclose(moved, run(("cpu",) * 4), rtol=1e-5)
+
+
 def test_autocast_the_scaler_and_averages():
     w = ge.tensor(START, device="cuda").requires_grad_()
     optimizer, scaler = optim.SGD([w], lr=0.1), GradScaler(init_scale=64.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gradengine.device import is_array, namespace, quiet
+from gradengine.device import as_array, device_of, move, namespace, quiet
 from gradengine.errors import hinted
 from gradengine.tape import enable_grad, no_grad
 
@@ -111,7 +111,10 @@ class LBFGS(Optimizer):
             hint = "def closure(): optimizer.zero_grad(); loss = ...; loss.backward(); return loss"
             raise ValueError(hinted("LBFGS: step needs a closure that computes the loss", hint))
         evaluate = closure
-        state = self.state[self.param_groups[0]["params"][0]]
+        parameter = self.param_groups[0]["params"][0]
+        state = self.state[parameter]
+        if "d" in state and device_of(state["d"]) != device_of(parameter.array):  # it has moved
+            state.update({key: self._taken(key, value) for key, value in state.items()})
         with no_grad(), quiet():
 
             def value() -> tuple[Any, float]:
@@ -230,12 +233,11 @@ def vector_state(key: str, value: Any, like: Array, size: int) -> Any:
     array = getattr(value, "array", value)
     if not hasattr(array, "shape") or not array.shape:
         return array.item() if hasattr(array, "item") else array
-    xp = namespace(like)
-    found = xp.array(array if is_array(array) else array.__array__())
+    found = move(as_array(array), device_of(like))
     if found.shape != (size,):
         text = f"LBFGS.load_state_dict: {key} has shape {found.shape}, the parameters ({size},)"
         raise ValueError(hinted(text, "the state belongs to another model"))
-    return found.astype(like.dtype, copy=False)
+    return found.astype(like.dtype)
 
 
 def _largest(x: Array) -> float:
