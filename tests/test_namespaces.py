@@ -26,6 +26,7 @@ def test_every_public_op_is_a_name_of_the_package():
 
 LAYERS = {
     "attention",
+    "feedforward",
     "windows",
     "convolution",
     "pooling",

@@ -19,11 +19,11 @@ import numpy as np
 
 from .. import device as devices
 from ..errors import hinted
-from . import columns, launch, moves, table
+from . import attention, columns, launch, moves, table
 from .kernels import fell_back
 from .shapes import Array
 
-__all__ = ["add", "cast", "handler", "pull", "sum_to", "uniform"]
+__all__ = ["add", "attends", "cast", "handler", "pull", "sum_to", "uniform"]
 
 Handler = Callable[..., Any]
 
@@ -186,6 +186,11 @@ def _added(a: Array, b: Array) -> Array:
     if a.dtype == b.dtype and a.dtype.char in table.FLOATS and a.shape == b.shape:
         return launch.forward2("Add", a, b)
     return a + b
+
+
+def attends(q: Array, k: Array, v: Array, mask: Any, causal: bool, first: int) -> bool:
+    """Whether attention of these arrays is one launch."""
+    return attention.attends(q, k, v, mask, causal, first)
 
 
 # --- random numbers ------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ from typing import Any, cast
 import numpy as np
 
 from .. import device as devices
+from . import cudnn, gemm, kernels, standin_array
 from . import cupy_names as names
-from . import gemm, kernels, standin_array
 from .emulator import EmulatorBackend
 from .gemm_host import HostGemm
 from .standin_array import (
@@ -272,7 +272,7 @@ def standin(
     devices.checked.clear()
     sys.modules.update(modules)
     try:
-        with kernels.using(backend), gemm.using(HostGemm()):
+        with kernels.using(backend), gemm.using(HostGemm()), cudnn.using(None):
             yield backend
     finally:
         runtime.stop()

@@ -17,9 +17,9 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..device import is_host, namespace, quiet
+from ..device import gpu, is_host, namespace, quiet
 from ..op import case, primitive
-from ..tape import Traced, sum_to
+from ..tape import Traced, constant, grad_enabled, sum_to
 from .linalg import matmul
 from .normalisation import softmax_pullback
 from .reductions import widened
@@ -117,7 +117,7 @@ def _weights_pullback(g: Any, w: Any, q: Any, k: Any, mask_like: Any, scale: flo
 
 
 @primitive(
-    arity=4,
+    arity=5,
     wide=True,
     cases=[
         case((3, 4), (5, 4), (5, 2), scale=0.5),
@@ -135,6 +135,7 @@ def attention(
     k: Any,
     v: Any,
     mask: Any = None,
+    stats: Any = None,
     scale: float = 1.0,
     causal: bool = False,
     first: int = 0,
@@ -142,6 +143,7 @@ def attention(
     """y = softmax(scale q k' + mask) v, the weights neither kept nor ever all in memory at once.
 
     dv = w' g and dw = g v'; the rest is as for the weights alone, which are computed again.
+    `stats` (..., L) is room for what a kernel keeps of each row (see `row_room`).
     Source: arXiv:1706.03762, equation 1; the recomputation, arXiv:2205.14135, section 3.1.
     """
     lead = _lead(q, k, v, mask)
@@ -158,18 +160,19 @@ def attention(
 @attention.adjoint
 def _(
     g: Any,
-    _y: Any,
+    y: Any,  # kernels read it
     q: Any,
     k: Any,
     v: Any,
     mask: Any,
+    stats: Any,
     scale: float,
     causal: bool,
     first: int,
 ) -> Any:
     options: dict[str, Any] = {"scale": scale, "causal": causal}
     if any(isinstance(x, Traced) for x in (g, q, k, v, mask)):
-        return _pullback(g, q, k, v, mask, first=first, **options)
+        return *_pullback(g, q, k, v, mask, first=first, **options), None
     xp, lead = namespace(g), g.shape[:-2]
     g, q, k, v = widened(g), widened(q), widened(k), widened(v)
     dq, dk, dv = xp.zeros_like(q), xp.zeros_like(k), xp.zeros_like(v)
@@ -182,7 +185,7 @@ def _(
         for home, c in zip(homes, found, strict=True):
             if home is not None:
                 home += sum_to(c, home.shape)
-    return dq, dk, dv, dm
+    return dq, dk, dv, dm, None
 
 
 def _pullback(
@@ -194,6 +197,31 @@ def _pullback(
     dw = matmul(g, matrix_transpose(v))
     dq, dk, dm = _weights_pullback(dw, w, q, k, mask, scale)
     return dq, dk, dv, dm
+
+
+# --- kernels that do it in one step ---
+
+
+def fuses(q: Any, k: Any, v: Any, mask: Any = None, causal: bool = False, first: int = 0) -> bool:
+    """Whether the arrays are on a device that computes attention in one launch."""
+    raws = [x.array if isinstance(x, Traced) else x for x in (q, k, v, mask)]
+    if is_host(namespace(raws[0])):
+        return False
+    cls: Any = raws[0].__class__
+    attention.op.direct[cls]  # from now on the class is known
+    return gpu[cls].attends(*raws, causal, first)
+
+
+def row_room(q: Any) -> Any:
+    """Room for one number a row of scores, which the launch fills for its way back.
+
+    None where nothing is recorded. It holds bits, so that nobody takes it for an operand and casts
+    it: the launch sees float32.
+    """
+    raw = q.array if isinstance(q, Traced) else q
+    if not grad_enabled():
+        return None
+    return constant(Traced.plain, namespace(raw).empty(raw.shape[:-1], "uint32"))
 
 
 # --- blocks ---

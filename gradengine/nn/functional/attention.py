@@ -11,6 +11,7 @@ from typing import Any
 from gradengine import ops
 from gradengine.dtypes import is_inexact
 from gradengine.errors import DTypeError, ShapeError, hinted
+from gradengine.ops.attention import fuses, row_room
 from gradengine.ops.axes import broadcast_shapes
 from gradengine.random import Generator
 
@@ -85,7 +86,13 @@ def attend(
     dropout_p: float = 0.0,
     generator: Generator | None = None,
 ) -> Any:
-    """Attention of checked operands: weights that are kept if they are few or partly dropped."""
+    """Attention of checked operands: weights that are kept if they are few or partly dropped.
+
+    On a GPU whose library has attention as one launch, nothing is kept but a number a row.
+    """
+    if not dropout_p and fuses(q, k, v, mask, causal, first):
+        room = row_room(q)
+        return ops.attention(q, k, v, mask, room, scale=scale, causal=causal, first=first)
     count = math.prod(q.shape[:-1]) * k.shape[-2]
     if not dropout_p and count > KEPT:
         return ops.attention(q, k, v, mask, scale=scale, causal=causal, first=first)
