@@ -100,3 +100,17 @@ def widen(x: Any) -> Any:
     if dtype is not None and dtype.itemsize == 2 and dtype.kind in "fV":
         return x.astype("float32")
     return x
+
+
+def promoted(saved: Sequence[Any], dtype: Any) -> Sequence[Any]:
+    """Saved operands in the dtype the forward promoted them to: 1/b of a float32 b beside a
+    float64 a must not be rounded to float32.
+    """
+    if dtype.kind != "f" or not any(_narrower(x, dtype) for x in saved):
+        return saved
+    return tuple([x.astype(dtype) if _narrower(x, dtype) else x for x in saved])
+
+
+def _narrower(x: Any, dtype: Any) -> bool:
+    own = x.dtype if hasattr(x, "astype") else dtype
+    return own.kind in "fV" and own.itemsize < dtype.itemsize

@@ -24,7 +24,7 @@ from .device import (
     is_array,
 )
 from .errors import DTypeError, GraphError, explain, hinted
-from .formulas import Direct, half_of, refuse_complex_inputs, widen
+from .formulas import Direct, half_of, promoted, refuse_complex_inputs, widen
 from .samples import Case
 from .tape import Like, Node, Traced, constant, fit, grad_enabled, record
 
@@ -271,6 +271,8 @@ class Op:
         if graph:
             saved = _retrace(saved, node, g.plain)
         rules = self.partials
+        if rules is not None and meta is not None:
+            saved = promoted(saved, g.dtype)
         if found is not None:
             pass
         elif rules is None or params or g.dtype.itemsize == 2:

@@ -199,3 +199,13 @@ def registry_file(kernel: str) -> Any:
     """The module that states the row of a kernel."""
     (function,) = [op.function for op in registry.values() if op.kernel == kernel]
     return next(m for m in (arithmetic, elementary, activations) if function in vars(m).values())
+
+
+@pytest.mark.parametrize("name", ["divide", "multiply", "power", "atan2", "hypot", "logaddexp"])
+def test_a_derivative_is_as_precise_as_the_promoted_dtype(name):
+    """Of a float64 operand beside a float32 one: nothing on the way is rounded to float32."""
+    a, b = np.linspace(0.5, 2, 5), np.linspace(0.7, 1.9, 5).astype(np.float32)
+    mixed, wide = (ge.tensor(a, requires_grad=True) for _ in range(2))
+    getattr(ge, name)(mixed, ge.tensor(b)).sum().backward()
+    getattr(ge, name)(wide, ge.tensor(b.astype(np.float64))).sum().backward()
+    np.testing.assert_allclose(mixed.grad.numpy(), wide.grad.numpy(), rtol=1e-15)

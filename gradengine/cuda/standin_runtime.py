@@ -147,6 +147,11 @@ class PinnedMemory:
         return memoryview(cast(Any, self.memory))
 
 
+def _properties(index: int) -> dict[str, Any]:
+    """`cupy.cuda.runtime.getDeviceProperties`, its name."""
+    return {"name": b"stand-in"}
+
+
 class Runtime:
     """The state of the stand-in: devices, streams, memory; `cuda` is its `cupy.cuda`."""
 
@@ -235,7 +240,7 @@ class Runtime:
             getDeviceCount=lambda: self.count,
             deviceSynchronize=lambda: self.log.append("synchronize device"),
             memGetInfo=self.memory_info,
-            getDeviceProperties=lambda index: {"name": b"stand-in"},
+            getDeviceProperties=_properties,
             CUDARuntimeError=CUDARuntimeError,
         )
         return made
