@@ -278,7 +278,9 @@ def run(options: argparse.Namespace) -> None:
         sample = text.vocabulary.decode(write(model, prompt, length, options.block))
     by_place = evaluate(model, held_out, options.block)
     nats, bits = history.held_out[-1], history.held_out[-1] / math.log(2)
-    title = f"A transformer of {size:,} weights reads {text.name}: {bits:.2f} bits per character"
+    title = (
+        f"A transformer of {size:,} weights: {bits:.2f} bits per held-out character of {text.name}"
+    )
     draw(history, by_place, sample, title, options.picture)
     if options.record:
         names = ("steps", "batch", "block", "seed", "device")

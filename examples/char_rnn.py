@@ -220,7 +220,8 @@ def main() -> None:
     add("--hidden", type=support.positive, default=256, help="default: 256")
     add("--layers", type=support.positive, default=1, help="default: 1")
     add("--prompt", default="\n", help="what it goes on from (default: a new line)")
-    add("--checkpoint", metavar="FILE", default="char_rnn.safetensors")
+    name = "char_rnn.safetensors"
+    add("--checkpoint", metavar="FILE", default=name, help=f"where to save (default: {name})")
     add("--resume", action="store_true", help="go on from the checkpoint")
     sys.exit(run(support.start(parser)))
 
@@ -251,7 +252,7 @@ def run(options: argparse.Namespace) -> int:
     size = sum(p.size for p in model.parameters())
     nats = training.history["held_out"][-1]
     bits = nats / math.log(2)
-    title = f"An LSTM of {size:,} weights reads {text.name}: {bits:.2f} bits per character"
+    title = f"An LSTM of {size:,} weights: {bits:.2f} bits per held-out character of {text.name}"
     draw(training.history, sample, title, options.picture)
     support.summary(
         ("data", f"{text.name}: {len(data)} characters to learn, {len(held_out)} held out"),

@@ -217,6 +217,7 @@ def passage(axes: Any, title: str, text: str, rows: int = 12, columns: int = 128
         lines += [line[i : i + columns] for i in range(0, len(line) or 1, columns)]
     two = max(map(len, lines[: 2 * rows])) <= columns // 2 - 2
     style = {"family": "monospace", "fontsize": 8, "linespacing": 1.3, "parse_math": False}
+    style["in_layout"] = False  # it has room, which the panels above shall not give it
     for column in range(2 if two else 1):
         part = "\n".join(lines[column * rows : (column + 1) * rows])
         axes.text(column / 2, 1, part, va="top", transform=axes.transAxes, **style)
