@@ -12,6 +12,7 @@ from typing import Any
 from .. import trees
 from ..conversion import made
 from ..device import CPU, Array, current_device, device_of, is_array, move
+from ..errors import DataError, hinted
 from ..philox import Generator, current_generator, drawing_from
 from ..tensor import Tensor
 from .collate import default_collate
@@ -65,8 +66,14 @@ class Fetch:
 
     def __call__(self, numbered: tuple[int, Any]) -> Any:
         number, task = numbered
-        with drawing_from(generator_for(self.seed, self.epoch, number)):
-            return self._sent(self._batch(number, task))
+        try:
+            with drawing_from(generator_for(self.seed, self.epoch, number)):
+                return self._sent(self._batch(number, task))
+        except StopIteration as error:  # it would end the pass without a word
+            text = f"DataLoader: batch {number}: the dataset or collate_fn raised StopIteration"
+            raise DataError(
+                hinted(text, "a next() in it met the end; give it a default")
+            ) from error
 
     def _batch(self, number: int, task: Any) -> Any:
         if self.single:
