@@ -104,7 +104,9 @@ class Optimizer:
 
         `closure`, if given, is called first, recorded, to compute the loss and its gradients; its
         result is returned. A graph recorded before keeps the old values; views of a parameter see
-        the new ones. Raises ValueError where a group's lr is not a finite number.
+        the new ones. A thread that reads parameters during a step may find some values old and some
+        new, since a parameter that nobody else holds is written in place. Raises ValueError where a
+        group's lr is not a finite number of at least 0.
         """
         loss = None
         if closure is not None:

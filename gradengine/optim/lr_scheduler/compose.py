@@ -54,7 +54,8 @@ def _checked_parts(
 class SequentialLR(_Composed):
     """One schedule after the other: the next begins, at its epoch 0, at each of the milestones.
 
-    A warm-up is LinearLR before anything else.
+    A warm-up is LinearLR before anything else. A ChainedScheduler as the first part begins at its
+    first rate; PyTorch's has taken a step by then.
 
     >>> import gradengine as ge
     >>> optimizer = ge.optim.SGD([ge.tensor([1.0], requires_grad=True)], lr=1.0)
