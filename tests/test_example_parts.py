@@ -181,3 +181,30 @@ def test_the_forecast_reads_a_file_from_its_command_line(weather_file, tmp_path,
     with ge.default_device("cpu"):
         forecast.main()
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+# --- custom_op.py --------------------------------------------------------------------------------
+
+
+def test_every_way_to_state_the_op_gives_the_same():
+    op = example("custom_op")
+    x, a = ge.randn(5, 3, dtype=ge.float64), ge.rand(3, dtype=ge.float64) + 0.5
+
+    def loss(f: Any) -> Any:
+        return lambda x, a: (f(x, a) ** 3).sum()
+
+    ways = (op.snake, op.snake_with_rule, op.NumpySnake.apply, op.Snake.apply)
+    first, *others = [ge.value_and_grad(loss(f), argnums=(0, 1))(x, a) for f in ways]
+    for other in others:
+        np.testing.assert_allclose(other[0].item(), first[0].item(), rtol=1e-13)
+        for got, want in zip(other[1], first[1], strict=True):
+            assert got.shape == want.shape
+            np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-12, atol=1e-14)
+
+
+def test_the_op_that_is_differentiable_once_says_so():
+    op = example("custom_op")
+    x, a = ge.randn(3, dtype=ge.float64), ge.ones(3, dtype=ge.float64)
+    once = ge.grad(lambda x: op.NumpySnake.apply(x, a).sum())
+    with pytest.raises(ge.GraphError, match="once_differentiable"):
+        ge.grad(lambda x: once(x).sum())(x)
