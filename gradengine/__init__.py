@@ -83,6 +83,8 @@ from .errors import MissingDependencyError as MissingDependencyError
 from .errors import OutOfRangeError as OutOfRangeError
 from .errors import ShapeError as ShapeError
 from .errors import StateError as StateError
+from .hostloops import get_num_threads as get_num_threads
+from .hostloops import set_num_threads as set_num_threads
 from .modes import enable_grad as enable_grad
 from .modes import grad_enabled as grad_enabled
 from .modes import inference_mode as inference_mode

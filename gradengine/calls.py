@@ -16,6 +16,7 @@ from typing import Any, cast
 from .device import SCALARS, as_array, gpu, is_host, is_scalar_class, namespace_of
 from .errors import DTypeError, explain, hinted
 from .formulas import SPECIAL, device_handler, formula_namespace
+from .hostloops import COSTLY, in_blocks
 from .row import VALUE, Op, refuse_complex
 from .tape import Traced, constant, grad_enabled, record
 
@@ -33,6 +34,8 @@ class Raw(dict[type, Callable[..., Any]]):
         op, xp = self.op, formula_namespace(_namespace_of_class(self.op.name, cls))
         if isinstance(op.forward, str):
             handler = getattr(xp, op.forward)
+            if is_host(xp) and op.forward in COSTLY:
+                handler = in_blocks(handler)
         elif op.wide:
             handler = _wide(op, xp, op.arity == 1 and not issubclass(cls, SCALARS))
         else:
@@ -55,7 +58,7 @@ def _wide(op: Op, xp: Any, one_array: bool) -> Callable[..., Any]:
     def one(x: Any) -> Any:
         return compute(xp, (x,), {}) if x.dtype.char in SPECIAL else formula(xp, x)
 
-    return one
+    return in_blocks(one) if is_host(xp) else one
 
 
 class Unary(dict[type, Callable[..., Any]]):

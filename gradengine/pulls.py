@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .device import gpu, may_hold_nan
+from .device import HOST, gpu, is_array, may_hold_nan
+from .hostloops import fill_blockwise, is_large
 from .row import Op, fit_saved
 from .tape import Node, fit
 
@@ -75,11 +76,21 @@ def _chain(op: Op, i: int) -> Chain:
         return _scaled(op, rule)
 
     def chain(g: Any, saved: tuple[Any, ...]) -> Any:
+        if is_large(g):
+            return fill_blockwise(fill, g, g, *saved)
         d = rule(*saved)
         if d.__class__ is float or d.__class__ is int:
             return op.chain(g, d)
         product = g * d  # strict where it matters: only then is a NaN to be seen
         return op.chain(g, d) if may_hold_nan(product) else product
+
+    def fill(out: Any, g: Any, *saved: Any) -> None:
+        d: Any = rule(*saved)
+        simple = is_array(d) and (d.dtype is g.dtype or d.dtype.kind == "b")
+        if simple:
+            HOST.multiply(g, d, out)
+        if not simple or may_hold_nan(out):
+            out[...] = op.chain(g, d)
 
     return chain
 

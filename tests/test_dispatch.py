@@ -164,7 +164,7 @@ def test_a_graph_is_made_of_ops_that_launch_too(device):
     (e,) = ge.autograd.grad(ge.gelu(host).sum(), [host], create_graph=True)
     e.sum().backward()
     assert np.allclose(x.grad.numpy(), host.grad.numpy(), atol=1e-6)
-    assert len(trace.kernels) > 4
+    assert {"map_forward<Gelu,float>", "map_forward<Exp,float>"} <= set(trace.kernels)
 
 
 # --- what does not fit ---

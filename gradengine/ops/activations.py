@@ -20,9 +20,11 @@ import math
 from typing import Any
 
 from ..errors import ShapeError, hinted
-from ..op import pointwise, real, strict_multiply, zero_like
+from ..hostloops import level
+from ..op import pointwise, real, zero_like
 from .arithmetic import abs, alike, clip, filled, multiply, select, square
-from .elementary import exp, ndtr, normal_cdf, normal_pdf
+from .elementary import exp, normal_pdf
+from .normal import DENSITY, magnitude, tail_parts
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
 GELU_LINEAR, GELU_CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715 * 2 * math.sqrt(2 / math.pi)
@@ -37,7 +39,9 @@ WIDE = real(-6, 6)
 def _logistic(xp: Any, x: Any) -> Any:
     """1 / (1 + e**-x) from e**-|x|, which neither overflows nor rounds 1 + e to 1 too early."""
     e = xp.exp(-xp.abs(x))
-    return xp.where(x < 0, e, 1) / (1 + e)
+    top = xp.maximum(e, x >= 0)
+    top /= 1 + e
+    return top
 
 
 def _log1p_exp(xp: Any, x: Any) -> Any:
@@ -53,16 +57,26 @@ sech2 = pointwise(
 )
 
 
-def _sigmoid_slope(x: Any) -> Any:
-    """sigmoid(x) sigmoid(-x) in one exponential."""
-    return 0.25 * sech2(0.5 * x)
+def _sigmoid_slope(xp: Any, x: Any) -> Any:
+    r = 0.5 / xp.cosh(0.5 * x)
+    r *= r
+    return r
+
+
+sigmoid_slope = pointwise(
+    "sigmoid_slope",
+    forward=_sigmoid_slope,
+    partial=lambda y, x: -y * tanh(0.5 * x),
+    sample=WIDE,
+    doc="sigmoid(x) sigmoid(-x) in one exponential, with all its digits in both tails.",
+)
 
 
 # --- rectifiers: straight pieces ---
 
 relu = pointwise(
     "relu",
-    forward=lambda xp, x: xp.maximum(x, 0),
+    forward=lambda xp, x: xp.maximum(x, level(0, x)),
     partial=lambda y, _x: y > 0,
     sample=KINK,
     kernel="Relu",
@@ -139,10 +153,46 @@ celu = pointwise(
 # --- smooth gates: x times a curve from 0 to 1; the cut keeps -inf * 0 away ---
 
 
+def _gelu(xp: Any, x: Any) -> Any:
+    """max(x, 0) - |x| P(-|x|): one formula for both signs, without a branch."""
+    size = magnitude(xp, x)
+    tail, e, height = tail_parts(xp, size)
+    e *= height
+    tail *= e
+    tail *= size
+    return xp.maximum(x, level(0, x)) - tail
+
+
+def _gelu_slope(xp: Any, x: Any) -> Any:
+    """P(x) + x P'(x): on the left s = P(-|x|) - |x| P'(x), on the right 1 - s."""
+    size = magnitude(xp, x)
+    twice, e, height = tail_parts(xp, size)
+    e *= 2 * height
+    size *= DENSITY / height
+    twice -= size
+    twice *= e
+    right = (x >= 0).astype(twice.dtype)
+    twice *= 0.5 - right
+    twice += right
+    return twice
+
+
+def _gelu_bend(_y: Any, x: Any) -> Any:
+    x = clip(x, -40.0, 40.0)  # beyond, the density has underflowed
+    return (2 - x * x) * normal_pdf(x)
+
+
+gelu_slope = pointwise(
+    "gelu_slope",
+    forward=_gelu_slope,
+    partial=_gelu_bend,
+    sample=WIDE,
+    doc="The derivative of gelu, P(x) + x P'(x); dy/dx = (2 - x**2) P'(x).",
+)
 gelu_erf = pointwise(
     "gelu",
-    forward=lambda xp, x: xp.maximum(x, -1e3) * normal_cdf(xp, x),
-    partial=lambda _y, x: ndtr(x) + strict_multiply(x, normal_pdf(x)),
+    forward=_gelu,
+    partial=lambda _y, x: gelu_slope(x),
     sample=WIDE,
     kernel="Gelu",
     doc="x P(x), P the normal distribution function; Hendrycks and Gimpel 2016, section 2.",
@@ -156,7 +206,7 @@ def _gelu_exponent(x: Any) -> Any:
 def _gelu_tanh_slope(_y: Any, x: Any) -> Any:
     x = clip(x, -100.0, 100.0)  # where the gate is 0 or 1 to the last digit
     z = _gelu_exponent(x)
-    return sigmoid(z) + x * (GELU_LINEAR + 3 * GELU_CUBIC * x * x) * _sigmoid_slope(z)
+    return sigmoid(z) + x * (GELU_LINEAR + 3 * GELU_CUBIC * x * x) * sigmoid_slope(z)
 
 
 gelu_tanh = pointwise(
@@ -196,7 +246,7 @@ def _silu_slope(xp: Any, x: Any) -> Any:
 silu_slope = pointwise(
     "silu_slope",
     forward=_silu_slope,
-    partial=lambda _y, x: _sigmoid_slope(x) * (2 - x * tanh(0.5 * x)),
+    partial=lambda _y, x: sigmoid_slope(x) * (2 - x * tanh(0.5 * x)),
     sample=WIDE,
     doc="The derivative of silu.",
 )
@@ -258,7 +308,7 @@ def _softplus(xp: Any, x: Any, beta: float) -> Any:
 sigmoid = pointwise(
     "sigmoid",
     forward=_logistic,
-    partial=lambda _y, x: _sigmoid_slope(x),
+    partial=lambda _y, x: sigmoid_slope(x),
     sample=WIDE,
     kernel="Sigmoid",
     doc="1 / (1 + e**-x); dy/dx = sigmoid(x) sigmoid(-x).",

@@ -22,6 +22,7 @@ from ..device import special
 from ..op import pointwise, strict_multiply
 from ..op import real as between
 from .arithmetic import AWAY_FROM_ZERO, NUMBERS, alike, filled, select
+from .normal import DENSITY, normal_cdf
 
 BETWEEN_INTEGERS = between(-2.5, 2.5, -2, -1.5, -1, -0.5, 0, 0.5, 1, 1.5, 2, gap=0.1)
 POSITIVE = between(0.2, 3)
@@ -313,45 +314,12 @@ atanh = pointwise(
     doc="Inverse of tanh; dy/dx = 1 / (1 - x**2), inf at -1 and 1.",
 )
 
-# --- error functions (SciPy's) ---
-
-
-MILLS = (
-    0.47205320650984467, -0.09670347732652539, 0.013999634724429246, 0.02860036405350548,
-    -0.03219783742830118, 0.01793609748107035, -0.005002378586223464, -0.0002856231174559572,
-    0.0006948970482199304, -9.443010707174981e-05, -8.785279399734496e-05, 2.124940205575602e-05,
-    1.362517184863974e-05, -3.4304975225347807e-06, -2.608123839676417e-06, 4.0196463578883094e-07,
-    5.432993867882331e-07, 2.9898008637744734e-09, -1.0114238974678885e-07, -1.902239602727693e-08,
-    1.1317620050772997e-08, 4.392738584158461e-09, 2.1623725193175852e-10,
-)  # fmt: skip
-"""Coefficients in t = (x - 4) / (x + 4) of (1 + x) e**(x**2 / 2) P(-x) for x >= 0, within 2**-53.
-
-P is the normal distribution function; the variable is that of Shepherd and Laframboise, Mathematics
-of Computation 36 (1981) 249, the coefficients are interpolated at Chebyshev's points.
-"""
-
-
-def normal_cdf(xp: Any, x: Any) -> Any:
-    """(1 + erf(x / sqrt(2))) / 2, with all its digits in the left tail.
-
-    In float32 the library computes it in float64; in float64 it loses what the rounding of x**2
-    costs, hundreds of ulp, so that the exponential is kept apart from a slowly varying factor.
-    """
-    if getattr(x, "dtype", None) == "float32":
-        return special(xp).ndtr(x)
-    size = xp.minimum(xp.abs(x), 1e3)
-    t = (size - 4) / (size + 4)
-    tail = MILLS[-1] * t + MILLS[-2]
-    for coefficient in MILLS[-3::-1]:
-        tail *= t
-        tail += coefficient
-    tail *= xp.exp(-0.5 * xp.square(size)) / (1 + size)
-    return xp.where(x < 0, tail, 1 - tail)
+# --- the normal distribution and the error functions ---
 
 
 def normal_pdf(x: Any) -> Any:
     """The density of the standard normal distribution, e**(-x**2 / 2) / sqrt(2 pi)."""
-    return exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+    return exp(-0.5 * x * x) * DENSITY
 
 
 erf = pointwise(

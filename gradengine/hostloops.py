@@ -1,0 +1,269 @@
+"""Large arrays on the CPU: elementwise work in blocks that stay in the cache, in several threads.
+
+A formula of several steps writes an array at each step. On a million elements those arrays leave
+the cache, and the memory is what one waits for; block by block they do not. NumPy releases the
+interpreter's lock inside its loops, so that blocks run side by side. The results are the same, bit
+for bit, as those of one call on the whole array: elementwise functions know no neighbours.
+
+Floor 0: stands on NumPy and the standard library.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from typing import Any
+
+import numpy as np
+
+LARGE = 1 << 17
+"""Elements from which an array is taken in blocks; below, everything fits the cache anyway."""
+BLOCK = 1 << 18
+"""Bytes of a block: four fit the second-level cache, and what a call costs is a few percent."""
+WORTH = 2e-4
+"""Seconds of work that are worth waking another thread."""
+MOST = 8
+"""Threads by default at most: beyond, they wait for the interpreter's lock."""
+
+
+# --- threads ---
+
+
+def default_threads() -> int:
+    """As many as the BLAS is told to take, or one for each core this process may use."""
+    for name in ("GRADENGINE_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        text = os.environ.get(name, "")
+        if text.isdigit() and int(text) > 0:
+            return int(text)
+    count = getattr(os, "sched_getaffinity", None)
+    cores = len(count(0)) if count is not None else os.cpu_count() or 1
+    return min(MOST, cores)
+
+
+class _Team:
+    """The threads, started when first needed; a forked child starts its own."""
+
+    def __init__(self) -> None:
+        self.size = default_threads()
+        self.pool: ThreadPoolExecutor | None = None
+        self.lock = threading.Lock()
+        self.mine = threading.local()
+
+    def executor(self) -> ThreadPoolExecutor:
+        with self.lock:
+            if self.pool is None:
+                self.pool = ThreadPoolExecutor(
+                    self.size - 1, "gradengine", initializer=self._enlist
+                )
+            return self.pool
+
+    def _enlist(self) -> None:
+        self.mine.enlisted = True
+
+    def is_member(self) -> bool:
+        """Whether this thread works for a block already: it then does its own loops alone."""
+        return getattr(self.mine, "enlisted", False)
+
+    def resize(self, size: int) -> None:
+        with self.lock:
+            old, self.pool, self.size = self.pool, None, size
+        if old is not None:
+            old.shutdown(wait=False)
+
+    def forget(self) -> None:
+        """In a forked child: the parent's threads are not here."""
+        self.pool, self.lock = None, threading.Lock()
+
+
+_team = _Team()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_team.forget)
+
+
+def set_num_threads(n: int) -> None:
+    """Take `n` threads for elementwise work on large arrays on the CPU; 1 takes only the caller's.
+
+    The start value is GRADENGINE_NUM_THREADS, else OMP_NUM_THREADS or OPENBLAS_NUM_THREADS, else
+    the number of cores, 8 at most. Products are the BLAS's, which has threads of its own. The
+    setting is the process's. Raises ValueError unless n is a positive integer.
+
+    >>> import gradengine as ge
+    >>> before = ge.get_num_threads()
+    >>> ge.set_num_threads(1)
+    >>> ge.get_num_threads()
+    1
+    >>> ge.set_num_threads(before)
+    """
+    if n.__class__ is not int or n < 1:
+        raise ValueError(f"set_num_threads: {n!r} threads; hint: give a positive integer")
+    if n != _team.size:
+        _team.resize(n)
+
+
+def get_num_threads() -> int:
+    """How many threads elementwise work on large arrays takes on the CPU."""
+    return _team.size
+
+
+def in_threads(work: Callable[[Any], None], parts: Any) -> None:
+    """work(part) for every part, in any order, by all threads; the first exception is raised.
+
+    Threads work in the caller's context: np.errstate and the like hold for them too.
+    """
+    todo = deque(parts)
+    helpers = min(_team.size, len(todo)) - 1
+    if helpers < 1 or _team.is_member():
+        for part in todo:
+            work(part)
+        return
+
+    def run() -> None:
+        try:
+            while True:
+                try:
+                    part = todo.popleft()
+                except IndexError:
+                    return
+                work(part)
+        except BaseException:
+            todo.clear()
+            raise
+
+    started: list[Future[None]] = []
+    with suppress(RuntimeError):  # the interpreter ends, or another thread has just resized
+        for _ in range(helpers):
+            started.append(_team.executor().submit(copy_context().run, run))
+    try:
+        run()
+    finally:
+        waiting = [future for future in started if not future.cancel()]
+        errors = [e for future in waiting if (e := future.exception()) is not None]
+    if errors:
+        raise errors[0]
+
+
+# --- elementwise functions, block by block ---
+
+
+def is_large(x: Any) -> bool:
+    """Whether `x` is a NumPy array that is worth taking in blocks."""
+    return x.__class__ is np.ndarray and x.size >= LARGE
+
+
+def blockwise(function: Callable[..., Any], *xs: Any) -> Any:
+    """function(*xs) for an elementwise function of arrays of one shape (scalars and None pass).
+
+    Arrays of several shapes or memory orders are handed on whole.
+    """
+    flat, order = _flattened(xs)
+    first = next(x for x in xs if x.__class__ is np.ndarray)
+    step = BLOCK // first.itemsize
+    if not order or step >= first.size:
+        return function(*xs)
+    begun = time.perf_counter()
+    head = function(*_part(flat, slice(step)))
+    spent = time.perf_counter() - begun
+    if head.__class__ is not np.ndarray or head.shape != (step,):
+        return function(*xs)
+    out = np.empty(first.shape, head.dtype, order)
+    y = out.reshape(-1, order=order)
+    y[:step] = head
+
+    def work(start: int) -> None:
+        part = slice(start, start + step)
+        y[part] = function(*_part(flat, part))
+
+    _share(work, range(step, first.size, step), spent)
+    return out
+
+
+def fill_blockwise(function: Callable[..., None], like: Any, *xs: Any) -> Any:
+    """An array like `like` that `function(out, *xs)` fills, block by block as above."""
+    flat, order = _flattened((like, *xs))
+    step = BLOCK // like.itemsize
+    out = np.empty_like(like)
+    if not order or step >= like.size:
+        function(out, *xs)
+        return out
+    y = out.reshape(-1, order=order)
+
+    def work(start: int) -> None:
+        part = slice(start, start + step)
+        function(y[part], *_part(flat[1:], part))
+
+    begun = time.perf_counter()
+    work(0)
+    _share(work, range(step, like.size, step), time.perf_counter() - begun)
+    return out
+
+
+def _flattened(xs: Sequence[Any]) -> tuple[list[Any], Any]:
+    """The arrays as flat views, and their common memory order; "" where shapes or orders differ."""
+    first = next(x for x in xs if x.__class__ is np.ndarray)
+    shape, flags = first.shape, first.flags
+    order = "C" if flags.c_contiguous else "F" if flags.f_contiguous else ""
+    flat: list[Any] = []
+    for x in xs:
+        if x.__class__ is np.ndarray:
+            if not order or x.shape != shape or not x.flags[order + "_CONTIGUOUS"]:
+                return flat, ""
+            x = x.reshape(-1, order=order)
+        flat.append(x)
+    return flat, order
+
+
+def _part(flat: Sequence[Any], part: slice) -> list[Any]:
+    return [x[part] if x.__class__ is np.ndarray else x for x in flat]
+
+
+def _share(work: Callable[[Any], None], starts: range, spent: float) -> None:
+    """Work on the blocks that are left, in threads if the first took so long that it pays."""
+    if spent * len(starts) > WORTH:
+        in_threads(work, starts)
+    else:
+        for start in starts:
+            work(start)
+
+
+def in_blocks(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The elementwise function of one array that takes large ones block by block."""
+
+    def apply(x: Any) -> Any:
+        return function(x) if x.size < LARGE else blockwise(function, x)
+
+    return apply
+
+
+COSTLY = {
+    *("exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "sqrt", "cbrt", "sin", "cos", "tan"),
+    *("asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),
+}
+"""NumPy's functions that compute longer than they wait for the memory: threads pay."""
+
+
+# --- what formulas need: NumPy is slow beside a scalar, and where branches ---
+
+_levels: dict[tuple[float, Any], Any] = {}
+
+
+def level(value: float, x: Any) -> Any:
+    """`value` to take the larger or smaller of beside x: in a block written out, since NumPy's
+    maximum and minimum are three times as fast between two arrays. `value` is a formula's constant.
+    """
+    if x.__class__ is not np.ndarray or x.ndim != 1 or not 1 << 10 <= x.size <= BLOCK:
+        return value
+    key = value, x.dtype
+    found = _levels.get(key)
+    if found is None or found.size < x.size:
+        found = np.full(BLOCK // x.itemsize, value, x.dtype)
+        if found.size < x.size:
+            return value
+        found.flags.writeable = False
+        _levels[key] = found
+    return found[: x.size]

@@ -1,0 +1,237 @@
+"""Large arrays in blocks and threads: the same bits, the caller's context, errors that arrive."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import gradengine as ge
+from gradengine import hostloops
+from gradengine.op import registry
+
+SIZE = hostloops.LARGE + 12_345
+NAMES = ["relu", "sigmoid", "tanh", "gelu", "silu", "mish", "elu", "softplus", "exp", "log", "ndtr"]
+
+
+@pytest.fixture(autouse=True)
+def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Threads even where a block takes no time; as before afterwards."""
+    before = ge.get_num_threads()
+    ge.set_num_threads(2)
+    monkeypatch.setattr(hostloops, "WORTH", 0.0)
+    yield
+    ge.set_num_threads(before)
+
+
+def random(shape: tuple[int, ...], dtype: str = "float32") -> np.ndarray:
+    return np.random.default_rng(0).uniform(0.01, 4, shape).astype(dtype)
+
+
+def value_and_gradient(name: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    t = ge.tensor(x, requires_grad=True)
+    y = registry[name].function(t)
+    y.backward(ge.tensor(np.cos(np.arange(x.size)).reshape(x.shape).astype(x.dtype)))
+    assert t.grad is not None
+    return y.numpy(), t.grad.numpy()
+
+
+# --- the same bits ---
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("name", NAMES)
+def test_blocks_change_no_bit(name: str, dtype: str, monkeypatch: pytest.MonkeyPatch):
+    x = random((SIZE,), dtype) - (0 if name == "log" else 2)
+    found = value_and_gradient(name, x)
+    monkeypatch.setattr(hostloops, "LARGE", 10 * SIZE)
+    for a, b in zip(found, value_and_gradient(name, x), strict=True):
+        assert a.dtype == b.dtype == dtype
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("layout", ["C", "F", "strided", "cross"])
+def test_every_memory_order_comes_out_right(layout: str):
+    x = random((500, 2 * (SIZE // 1000)))
+    if layout == "F":
+        x = np.asfortranarray(x)
+    if layout == "strided":
+        x = np.repeat(x, 2, axis=1)[:, ::2]
+    t = ge.asarray(x).requires_grad_()
+    y = ge.tanh(t)
+    g = np.ones_like(x, order="C" if layout == "cross" else "K")
+    if layout == "cross":
+        g = np.asfortranarray(g)
+    y.backward(ge.tensor(g))
+    np.testing.assert_array_equal(y.numpy(), np.tanh(x))
+    np.testing.assert_allclose(t.grad.numpy(), 1 - np.tanh(x) ** 2, rtol=1e-3, atol=1e-6)
+
+
+def test_zero_wins_in_a_block_as_elsewhere():
+    x = np.zeros(SIZE)
+    x[7] = 4
+    t = ge.tensor(x, requires_grad=True)
+    g = np.zeros(SIZE)
+    g[7] = g[8] = 1
+    with np.errstate(divide="ignore"):
+        ge.sqrt(t).backward(ge.tensor(g))
+    found = t.grad.numpy()
+    assert found[[7, 8]].tolist() == [0.25, np.inf]
+    np.testing.assert_array_equal(np.delete(found, [7, 8]), 0)
+
+
+def test_second_derivatives_of_large_arrays():
+    x = ge.tensor(random((SIZE,), "float64") - 2, requires_grad=True)
+    (d,) = ge.autograd.grad(ge.gelu(x).sum(), [x], create_graph=True)
+    (dd,) = ge.autograd.grad(d.sum(), [x])
+    v = x.numpy()
+    expected = (2 - v * v) * np.exp(-v * v / 2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(dd.numpy(), expected, rtol=1e-12, atol=1e-15)
+
+
+# --- threads ---
+
+
+def test_all_parts_are_done_by_more_than_one_thread():
+    ge.set_num_threads(3)
+    meet = threading.Barrier(3, timeout=20)
+    seen: set[int] = set()
+
+    def work(part: int) -> None:
+        seen.add(threading.get_ident())
+        if part < 3:
+            meet.wait()
+
+    hostloops.in_threads(work, range(20))
+    assert len(seen) == 3
+
+
+def test_one_thread_is_the_callers():
+    ge.set_num_threads(1)
+    seen: set[int] = set()
+    hostloops.in_threads(lambda _: seen.add(threading.get_ident()), range(5))
+    assert seen == {threading.get_ident()}
+
+
+def test_work_within_work_does_not_wait_for_itself():
+    done: list[int] = []
+    hostloops.in_threads(
+        lambda i: hostloops.in_threads(lambda j: done.append(10 * i + j), range(4)), range(4)
+    )
+    assert sorted(done) == [10 * i + j for i in range(4) for j in range(4)]
+
+
+def test_the_first_error_arrives_and_ends_the_rest():
+    meet = threading.Barrier(2, timeout=20)
+    done: list[int] = []
+
+    def work(part: int) -> None:
+        if part < 2:
+            meet.wait()
+        if part == 1:
+            raise KeyError("part 1")
+        done.append(part)
+
+    with pytest.raises(KeyError, match="part 1"):
+        hostloops.in_threads(work, range(100_000))
+    assert len(done) < 100_000
+
+
+def test_errstate_holds_in_every_block():
+    x = np.ones(SIZE, np.float32)
+    x[-1] = -1  # in the last block
+    with np.errstate(invalid="raise"), pytest.raises(FloatingPointError, match="log"):
+        ge.log(ge.tensor(x))
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(ge.log(ge.tensor(x)).numpy()[-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match="log"):
+            ge.log(ge.tensor(x))
+
+
+def test_callers_in_several_threads_share_the_team():
+    x = random((SIZE,))
+    found: list[np.ndarray] = []
+    callers = [
+        threading.Thread(target=lambda: found.append(ge.sigmoid(ge.tensor(x)).numpy()))
+        for _ in range(4)
+    ]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(30)
+    assert len(found) == 4
+    for y in found[1:]:
+        np.testing.assert_array_equal(y, found[0])
+
+
+FORKED = """
+import os, sys
+import numpy as np
+import gradengine as ge
+from gradengine import hostloops
+hostloops.WORTH = 0.0
+ge.set_num_threads(2)
+x = ge.tensor(np.linspace(0, 1, 4 * hostloops.LARGE, dtype=np.float32))
+expected = ge.sigmoid(x).numpy()
+child = os.fork()
+if not child:
+    os._exit(0 if (ge.sigmoid(x).numpy() == expected).all() else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_child_starts_threads_of_its_own():
+    command = [sys.executable, "-W", "ignore", "-c", FORKED]
+    done = subprocess.run(command, timeout=60, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+# --- settings ---
+
+
+def test_threads_are_counted_from_one():
+    for wrong in (0, -1, 1.5, "2", True):
+        with pytest.raises(ValueError, match="give a positive integer"):
+            ge.set_num_threads(wrong)  # type: ignore[arg-type]
+    ge.set_num_threads(3)
+    assert ge.get_num_threads() == 3
+
+
+@pytest.mark.parametrize(
+    ("variables", "count"),
+    [
+        ({"OMP_NUM_THREADS": "3"}, 3),
+        ({"OPENBLAS_NUM_THREADS": "4"}, 4),
+        ({"OMP_NUM_THREADS": "3", "GRADENGINE_NUM_THREADS": "1"}, 1),
+    ],
+)
+def test_the_environment_says_how_many(
+    variables: dict[str, str], count: int, monkeypatch: pytest.MonkeyPatch
+):
+    for name in ("GRADENGINE_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    assert 1 <= hostloops.default_threads() <= hostloops.MOST
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert hostloops.default_threads() == count
+
+
+def test_levels_stand_beside_blocks_only():
+    block = np.zeros(hostloops.BLOCK // 4, np.float32)
+    beside = hostloops.level(0, block)
+    assert (beside.shape, beside.dtype) == (block.shape, block.dtype)
+    assert not beside.flags.writeable
+    assert not beside.any()
+    wide = hostloops.level(0, block[:5000].astype(np.float64))
+    assert (wide.shape, wide.dtype) == ((5000,), np.float64)
+    assert hostloops.level(0, block[:3]) == 0
+    assert hostloops.level(0, block.reshape(2, -1)) == 0
