@@ -66,12 +66,6 @@ def network(side: int, classes: int, width: int = 16) -> nn.Sequential:
     )
 
 
-def least_loss(classes: int) -> float:
-    """The entropy of a smoothed target, in nats: no network's cross-entropy is below it."""
-    target = np.full(classes, SMOOTHING / classes) + (1 - SMOOTHING) * np.eye(classes)[0]
-    return -float((target * np.log(target)).sum())
-
-
 # --- training ------------------------------------------------------------------------------------
 
 
@@ -116,6 +110,12 @@ def train(model: nn.Module, data: Dataset, test: Dataset, epochs: int, batch: in
     return history
 
 
+def least_loss(classes: int) -> float:
+    """The entropy of a smoothed target, in nats: no network's cross-entropy is below it."""
+    target = np.full(classes, SMOOTHING / classes) + (1 - SMOOTHING) * np.eye(classes)[0]
+    return -float((target * np.log(target)).sum())
+
+
 def probabilities(model: nn.Module, data: Dataset, batch: int = 500) -> Array:
     """What the network gives each class of each image, shape (n, classes), as a NumPy array."""
     model.eval()  # batch norm uses its running averages
@@ -142,8 +142,10 @@ def draw(history: History, test: Dataset, given: Array, title: str, path: str) -
     curves = above.subplots(1, 3)
     epochs = (np.arange(len(history.loss)) + 1) * len(history.test) / len(history.loss)
     support.curve(curves[0], epochs, history.loss, support.BLUE)
-    curves[0].axhline(least_loss(test.classes), color=support.GREY, linestyle="--", linewidth=0.8)
-    curves[0].text(0, least_loss(test.classes), "the least possible", fontsize=8, va="bottom")
+    least = least_loss(test.classes)
+    curves[0].axhline(least, color=support.GREY, linestyle="--", linewidth=0.8)
+    curves[0].text(0, 0.98 * least, "the least possible", fontsize=8, va="top")
+    curves[0].set_ylim(bottom=0.7 * least)
     support.label(curves[0], "training loss", "epoch", "smoothed cross-entropy, nats")
     draw_accuracies(curves[1], history)
     draw_confusion(curves[2], test, given.argmax(1))
@@ -210,7 +212,7 @@ def main() -> None:
     """Load, train, evaluate, draw, sum up."""
     parser = support.parser(__doc__, __file__)
     parser.add_argument("--data", metavar="FOLDER", help="MNIST's IDX files, gzipped or not")
-    parser.add_argument("--epochs", type=support.positive, default=20, help="default: 20")
+    parser.add_argument("--epochs", type=support.positive, default=10, help="default: 10")
     parser.add_argument("--batch", type=support.positive, default=64, help="default: 64")
     run(support.start(parser))
 

@@ -85,7 +85,6 @@ class Laboratory:
                 return
             optimizer.zero_grad()
             loss.backward()
-            run.norms.append(nn.utils.get_total_norm([p.grad for p in parameters]).item())
             if between is not None:
                 between(parameters)
             optimizer.step()
@@ -196,9 +195,16 @@ def recurrence(lab: Laboratory, steps: int) -> list[Run]:
     """The same recurrent network three times: gradients as they are, and clipped."""
     runs: list[Run] = []
     for name, colour, clip in CLIPPING:
+        run = Run(name, colour, rate=0.01)
+
+        def measure(parameters: list[Any], run: Run = run, clip: Between = clip) -> None:
+            run.norms.append(nn.utils.get_total_norm([p.grad for p in parameters]).item())
+            if clip is not None:
+                clip(parameters)
+
         lab.begin()
-        runs.append(Run(name, colour, rate=0.01))
-        lab.train(Recurrent(), runs[-1], steps, clip)
+        lab.train(Recurrent(), run, steps, measure)
+        runs.append(run)
     return runs
 
 
@@ -387,7 +393,7 @@ def lesson(figure: Any, title: str) -> Any:
 def run(options: argparse.Namespace) -> None:
     """The four lessons, their picture, and their numbers."""
     rates = RATES[1:2] if options.quick else RATES
-    deep, recurrent, dying, descent = (30, 30, 45, 200) if options.quick else (500, 800, 450, 800)
+    deep, recurrent, dying, descent = (30, 30, 45, 200) if options.quick else (400, 800, 450, 800)
     total = deep * len(NETWORKS) * len(rates) + recurrent * 3 + descent * 3
     total += 2 * (dying // 3 + 3 * (dying - dying // 3))
     bar = support.progress(None, "measuring", total=total)
@@ -411,10 +417,11 @@ def report(networks: list[Run], recurrents: list[Run], causes: Any, paths: Any) 
     """The numbers of the picture."""
     for net in networks:
         reached = f"loss {net.last_loss:.3f}, {net.accuracy:.1%} of unseen digits right"
-        print(f"{net.name + ':':<29} gradient of layer 1 {net.norms[0]:.1e}; {reached}")
+        print(f"{net.name + ':':<29} first layer's gradient {net.norms[0]:.1e}; {reached}")
     for net in recurrents:
-        reached = f"gradient at most {max(net.norms):.0e}, "
-        reached += "loss not a number" if math.isnan(net.accuracy) else f"{net.accuracy:.1%} right"
+        reached = f"{net.accuracy:.1%} right, gradient at most {max(net.norms):.0e}"
+        if math.isnan(net.accuracy):
+            reached = f"loss not a number at step {len(net.loss)}"
         print(f"recurrent, {net.name + ':':<23} {reached}")
     for killed, *cured in causes:
         print(
