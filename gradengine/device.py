@@ -145,9 +145,22 @@ def bare(x: Any) -> Any:
 
 def to_numpy(array: Array) -> np.ndarray:
     """`array` in host memory; NumPy arrays are returned as they are."""
-    if namespace(array) is np:
+    xp = namespace(array)
+    if xp is np:
         return array
-    return namespace(array).asnumpy(array)
+    host = xp.asnumpy(array)
+    settle(array)
+    return host
+
+
+def settle(array: Array) -> None:
+    """After the host has waited for the device of `array`: raise what a launch there found wrong.
+
+    An index out of range is noticed only when the device has got there (cuda/checks.py).
+    """
+    launcher = gpu.get(array.__class__)
+    if launcher is not None:
+        launcher.settle()
 
 
 # --- devices ---
@@ -270,7 +283,7 @@ def move(array: Array, device: str | Device, *, copy: bool = False) -> Array:
     if target.type == "cpu":
         if xp is np:
             return array.copy() if copy else array
-        return xp.asnumpy(array)
+        return to_numpy(array)
     cupy = import_cupy()
     with usable(target):
         if xp is cupy:  # copy() goes to the current device, from wherever the array is

@@ -20,8 +20,10 @@ from .device import (
     as_array,
     bare,
     device_of,
+    gpu,
     is_array,
     namespace,
+    settle,
     to_numpy,
 )
 from .dtypes import default_dtype, is_inexact
@@ -254,11 +256,17 @@ class Tensor(Operators, Methods, Traced):
             raise ShapeError(
                 hinted(f"item: the tensor has shape {self.shape}", "index or reduce to one element")
             )
-        return self.array.item()
+        found = self.array.item()
+        if gpu:
+            settle(self.array)
+        return found
 
     def tolist(self) -> Any:
         """The values as nested Python lists."""
-        return self.array.tolist()
+        found = self.array.tolist()
+        if gpu:
+            settle(self.array)
+        return found
 
     def to(self, *args: Any, device: Any = None, dtype: Any = None, copy: bool = False) -> Tensor:
         """On another device or as another dtype: `.to("cuda")`, `.to("float16")`, `.to(other)`."""
@@ -301,7 +309,10 @@ class Tensor(Operators, Methods, Traced):
         return self.astype("int64")
 
     def __bool__(self) -> bool:
-        return bool(self.array)
+        found = bool(self.array)
+        if gpu:
+            settle(self.array)
+        return found
 
     def __float__(self) -> Any:
         return float(self.item())

@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..device import Device, cuda_is_available, import_cupy, usable
+from . import checks
+from .checks import set_sync_checks as set_sync_checks
 from .gemm import float32_matmul_precision as float32_matmul_precision
 from .kernels import Trace as Trace
 from .kernels import launched as launched
@@ -44,6 +46,7 @@ __all__ = [
     "memory_stats",
     "set_device",
     "set_memory_limit",
+    "set_sync_checks",
     "stream",
     "synchronize",
 ]
@@ -101,5 +104,9 @@ def get_device_capability(index: int | str | Device | None = None) -> tuple[int,
 
 
 def synchronize(index: int | str | Device | None = None) -> None:
-    """Wait until everything launched on a GPU (the current one by default) is done."""
+    """Wait until everything launched on a GPU (the current one by default) is done.
+
+    Raises OutOfRangeError where a launch has met an index out of range; see `set_sync_checks`.
+    """
     usable(current_device() if index is None else Device(index)).synchronize()
+    checks.settle()

@@ -19,11 +19,11 @@ import numpy as np
 
 from .. import device as devices
 from ..errors import hinted
-from . import attention, columns, launch, moves, table
+from . import attention, checks, columns, launch, moves, table
 from .kernels import fell_back
 from .shapes import Array
 
-__all__ = ["add", "attends", "cast", "handler", "pull", "sum_to", "uniform"]
+__all__ = ["add", "attends", "cast", "handler", "pull", "settle", "sum_to", "uniform"]
 
 Handler = Callable[..., Any]
 
@@ -84,6 +84,7 @@ def handler(op: Any, cls: type, formula: Handler) -> Handler:
     """The forward of `op` on device arrays: `handler(*arrays, **params)`."""
     enter(cls)
     kernel, name = table.forward_of(op), op.name
+    checks.formulas[name, cls] = formula
 
     def compute(*arrays: Any, **params: Any) -> Any:
         try:
@@ -113,6 +114,11 @@ def _tell_the_pool(error: MemoryError) -> None:
             "smaller batches, ge.checkpoint, 16-bit floats, or drop tensors no longer needed",
         )
     )
+
+
+def settle() -> None:
+    """Look at the checks of earlier launches whose answers have arrived: the host has waited."""
+    checks.settle()
 
 
 # --- the way back --------------------------------------------------------------------------------

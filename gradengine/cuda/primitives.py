@@ -20,7 +20,7 @@ import numpy as np
 
 from ..device import namespace as module_of
 from ..dtypes import as_dtype
-from . import columns, launch, moves, rows, shapes
+from . import checks, columns, launch, moves, rows, shapes
 from .kernels import backend
 from .namespace import namespace
 from .shapes import Array
@@ -161,7 +161,7 @@ def _targets(x: Any, t: Any, w: Any) -> Array | None:
 
 @_forward("cross_entropy")
 def _(x: Array, t: Array, w: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Any:
-    """A class out of range is the formula's to complain about: the counts tell, after a wait."""
+    """A class out of range is the formula's to complain about: the counts tell, later."""
     labels = _targets(x, t, w)
     if labels is None:
         return None
@@ -171,7 +171,10 @@ def _(x: Array, t: Array, w: Any = None, ignore_index: int = -100, reduction: st
         y = moves.cast(losses, x.dtype)
     else:
         y = rows.total_loss(losses, x.dtype, counts if reduction == "mean" else None)
-    return y if int(counts[1]) == labels.size else None
+    operands = (checks.Blank(x.shape, x.dtype), t)
+    params = {"w": None, "ignore_index": ignore_index, "reduction": reduction}
+    inside = checks.expect("cross_entropy", counts, 1, labels.size, operands, params)
+    return y if inside else None
 
 
 @_forward("cross_entropy_grad")
@@ -267,13 +270,16 @@ def _rows_fit(x: Any, index: Any, axis: int) -> bool:
 
 @_forward("take")
 def _(x: Array, indices: Array, axis: int = 0) -> Any:
-    """An index out of range is the formula's to complain about; the kernel notes it, we wait."""
+    """An index out of range is the formula's to complain about; the kernel notes it."""
     if not _rows_fit(x, indices, axis):
         return None
     table = moves.contiguous(x).reshape(x.shape[0], -1)
     bad = backend().zeros((1,), np.dtype(np.int32))
     y = moves.gather(table, indices, bad)
-    return None if int(bad[0]) else y.reshape((*indices.shape, *x.shape[1:]))
+    operands = (checks.Blank(x.shape, x.dtype), indices)
+    if not checks.expect("take", bad, 0, 0, operands, {"axis": axis}):
+        return None
+    return y.reshape((*indices.shape, *x.shape[1:]))
 
 
 @_forward("take_back")

@@ -23,7 +23,7 @@ from typing import Any, cast
 import numpy as np
 
 from .. import device as devices
-from . import cudnn, gemm, kernels, standin_array
+from . import checks, cudnn, gemm, kernels, standin_array
 from . import cupy_names as names
 from .emulator import EmulatorBackend
 from .gemm_host import HostGemm
@@ -275,6 +275,7 @@ def standin(
         with kernels.using(backend), gemm.using(HostGemm()), cudnn.using(None):
             yield backend
     finally:
+        checks.forget()
         runtime.stop()
         devices.checked.clear()
         for name, was in before.items():

@@ -202,8 +202,13 @@ class ndarray:
             return NotImplemented
         return found(*args, **kwargs)
 
-    def get(self, stream: Any = None, order: str = "C", out: Any = None) -> Any:
-        runtime.wait()
+    def get(
+        self, stream: Any = None, order: str = "C", out: Any = None, blocking: bool = True
+    ) -> Any:
+        if blocking:
+            runtime.wait()
+        elif stream is None or out is None or stream.is_capturing():
+            raise StandinError("a copy that nobody waits for needs a stream, and memory that stays")
         if out is not None:
             out[...] = self.host
             return out

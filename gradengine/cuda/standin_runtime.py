@@ -54,6 +54,7 @@ class Device:
         self.owner.choose(self.id)
 
     def synchronize(self) -> None:
+        self.owner.caught_up()
         self.owner.log.append(f"synchronize device {self.id}")
 
     compute_capability = "90"
@@ -84,7 +85,11 @@ class Stream:
         return self
 
     def synchronize(self) -> None:
+        self.owner.caught_up()
         self.owner.log.append("synchronize stream")
+
+    def is_capturing(self) -> bool:
+        return self.owner.capturing
 
     def record(self, event: Any = None) -> Any:
         found = self.owner.cuda.Event() if event is None else event
@@ -98,16 +103,22 @@ class Stream:
 
 
 class Event:
-    """`cupy.cuda.Event`: everything before it is done."""
+    """`cupy.cuda.Event`: done, unless the device was `behind` when it was recorded and still is."""
 
     owner: Runtime
-    done = True
+
+    def __init__(self, block: bool = False, disable_timing: bool = False) -> None:
+        self.tick = 0
 
     def record(self, stream: Any = None) -> None:
+        self.tick = self.owner.tick
         self.owner.log.append("record event")
 
     def synchronize(self) -> None:
+        self.owner.caught_up()
         self.owner.log.append("synchronize event")
+
+    done = property(lambda self: not (self.owner.behind and self.tick == self.owner.tick))
 
 
 class MemoryPool:
@@ -135,16 +146,14 @@ class MemoryPool:
         self.owner.log.append("free all blocks")
 
 
-class PinnedMemory:
-    """`cupy.cuda.alloc_pinned_memory`: host memory with a buffer."""
+class PinnedMemory(np.ndarray[Any, Any]):
+    """`cupy.cuda.alloc_pinned_memory`: host memory with a buffer, of `size` bytes at `ptr`."""
 
-    def __init__(self, size: int) -> None:
-        self.memory = np.empty(size, np.uint8)
-        self.ptr: int = self.memory.ctypes.data
-        self.size = size
+    def __new__(cls, size: int) -> PinnedMemory:
+        return cast(PinnedMemory, np.empty(size, np.uint8).view(cls))
 
-    def __buffer__(self, flags: int) -> memoryview:
-        return memoryview(cast(Any, self.memory))
+    memory = property(lambda self: self)
+    ptr = property(lambda self: self.ctypes.data)
 
 
 def _properties(index: int) -> dict[str, Any]:
@@ -169,7 +178,8 @@ class Runtime:
 
     def stop(self) -> None:
         self.session += 1
-        self.count = self.current = self.used = self.limit = 0
+        self.count = self.current = self.used = self.limit = self.tick = 0
+        self.behind = self.capturing = False
         self.log: list[str] = []
         self.streams: list[Any] = []
 
@@ -181,7 +191,12 @@ class Runtime:
         self.current = index
 
     def wait(self) -> None:
+        self.caught_up()
         self.log.append("copy to host")
+
+    def caught_up(self) -> None:
+        """All that was recorded so far is done; a device that is `behind` falls behind again."""
+        self.tick += 1
 
     def stream(self) -> Any:
         return self.streams[-1] if self.streams else self.cuda.Stream.null
