@@ -21,6 +21,7 @@ from gradengine import datasets
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "examples"
+PATHS = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "support")
 DRAWN = [name for name in EXAMPLES if "support.save(" in (FOLDER / f"{name}.py").read_text("utf-8")]
 
@@ -64,11 +65,12 @@ def run(name: str) -> tuple[str, bytes]:
             datasets.load(NEEDS[name])
         except datasets.MissingDataError as error:
             pytest.skip(str(error))
+    # One BLAS thread: matrices this small gain nothing from two, and tests often share their cores.
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, "-W", "error", str(FOLDER / f"{name}.py"), "--quick"],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
+            env={**os.environ, "PYTHONPATH": PATHS, "OPENBLAS_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
             encoding="utf-8",
