@@ -15,7 +15,7 @@ from kernel_run import needs_emulator
 import gradengine as ge
 from gradengine import nn
 from gradengine.cuda import gemm, kernels
-from gradengine.cuda.cublaslt import GemmError
+from gradengine.cuda.cublaslt import UnsupportedError
 from gradengine.cuda.gemm_host import HostGemm
 from gradengine.cuda.standin import standin
 from gradengine.errors import OutOfRangeError, ShapeError
@@ -290,7 +290,7 @@ class Refusing(HostGemm):
 
     def run(self, product, pointers, **how):
         if self.word in product.epilogue:
-            raise GemmError(f"has no algorithm for {product}")
+            raise UnsupportedError(f"has no algorithm for {product}")
         super().run(product, pointers, **how)
 
 

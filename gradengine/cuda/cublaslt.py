@@ -23,7 +23,7 @@ from typing import Any
 
 from ..errors import GradengineError, hinted
 
-__all__ = ["CublasLt", "GemmError", "Matrix", "Product", "load"]
+__all__ = ["CublasLt", "GemmError", "Matrix", "Product", "UnsupportedError", "load"]
 
 V = ctypes.c_void_p
 
@@ -57,6 +57,10 @@ REMEDY = "hint: pip install 'cupy-cuda13x[ctk]', or nvidia-cublas"
 
 class GemmError(GradengineError, RuntimeError):
     """cuBLASLt refused a product."""
+
+
+class UnsupportedError(GemmError):
+    """cuBLASLt has no algorithm for this product: an epilogue in float64, say."""
 
 
 # --- what a product is ---------------------------------------------------------------------------
@@ -132,8 +136,7 @@ def _candidates() -> Iterable[str]:
         for package in ("cu13", "cublas"):
             folder = Path(entry or ".") / "nvidia" / package / "lib"
             yield from map(str, sorted(folder.glob("libcublasLt.so.1?")))
-    for variable in ("CUDA_HOME", "CUDA_PATH"):
-        root = os.environ.get(variable)
+    for root in (os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"):
         if root:
             yield from map(str, sorted(Path(root).glob("lib64/libcublasLt.so.1?")))
     yield from ("libcublasLt.so.13", "libcublasLt.so.12", "cublasLt64_13.dll", "cublasLt64_12.dll")
@@ -169,10 +172,14 @@ STATUS = {
 }
 
 
-def _check(status: int, what: str) -> None:
+NO_ALGORITHM = (7, 8, 15)
+"""What the heuristics answer for a combination of dtype and epilogue that no kernel computes."""
+
+
+def _check(status: int, what: str, kind: type[GemmError] = GemmError) -> None:
     if status:
         text = f"gemm: cuBLASLt {what}: status {status} ({STATUS.get(status, 'unknown')})"
-        raise GemmError(hinted(text, "run `gradengine doctor`: it compares driver and libraries"))
+        raise kind(hinted(text, "run `gradengine doctor`: it compares driver and libraries"))
 
 
 # --- plans ---------------------------------------------------------------------------------------
@@ -204,6 +211,12 @@ class Plan:
         if product.aux_leading:
             self.set(AUX_LEADING, ctypes.c_int64(product.aux_leading))
         self.layouts = [self._layout(m) for m in (product.a, product.b, product.d)]
+
+    def point(self, bias: int | None, aux: int | None) -> None:
+        """Where the bias and the aux memory are."""
+        for attribute, address in ((BIAS, bias), (AUX, aux)):
+            if address is not None:
+                self.set(attribute, V(address))
 
     def set(self, attribute: int, value: Any) -> None:
         """One attribute of the operation."""
@@ -242,7 +255,11 @@ class Plan:
         return layout
 
     def choose(self, handle: Any, workspace: int) -> None:
-        """Ask the heuristics for an algorithm; must not happen while a stream is captured."""
+        """Ask the heuristics for an algorithm; must not happen while a stream is captured.
+
+        They read the alignment of bias and aux off their addresses, which are there by now. Raises
+        UnsupportedError where there is none.
+        """
         preference = V()
         _check(self.library.cublasLtMatmulPreferenceCreate(ctypes.byref(preference)), "preference")
         a, b, d = self.product.a, self.product.b, self.product.d
@@ -271,7 +288,9 @@ class Plan:
             )
         finally:
             self.library.cublasLtMatmulPreferenceDestroy(preference)
-        _check(status or (0 if count.value else 15), f"has no algorithm for {self.product}")
+        status = status or (0 if count.value else 15)
+        kind = UnsupportedError if status in NO_ALGORITHM else GemmError
+        _check(status, f"has no algorithm for {self.product}", kind)
         self.algorithm = found.algorithm
 
     def __del__(self) -> None:
@@ -305,16 +324,15 @@ class CublasLt:
         device: int,
     ) -> None:
         """Launch on `stream`; returns before it has finished. `pointers` are those of A, B, D."""
-        plans: dict[tuple[int, Product], Plan] = self._own.__dict__.setdefault("plans", {})
+        plans: dict[tuple[int, Product], Plan | UnsupportedError]
+        plans = self._own.__dict__.setdefault("plans", {})
         plan = plans.get((device, product))
         handle = self._handle(device)
         if plan is None:
-            plan = Plan(product)
-            plan.choose(handle, self.workspace)  # a product refused is asked for again next time
-            plans[device, product] = plan
-        for attribute, address in ((BIAS, bias), (AUX, aux)):
-            if address is not None:
-                plan.set(attribute, V(address))
+            plan = plans[device, product] = self._plan(product, handle, bias, aux)
+        if isinstance(plan, UnsupportedError):
+            raise plan.with_traceback(None)
+        plan.point(bias, aux)
         a, b, d = pointers
         left, right, out = plan.layouts
         status = self.library.cublasLtMatmul(
@@ -336,6 +354,18 @@ class CublasLt:
             stream,
         )
         _check(status, f"product {product}")
+
+    def _plan(
+        self, product: Product, handle: Any, bias: int | None, aux: int | None
+    ) -> Plan | UnsupportedError:
+        """A plan with its algorithm, or the refusal: both are asked for once."""
+        try:
+            plan = Plan(product)
+            plan.point(bias, aux)
+            plan.choose(handle, self.workspace)
+        except UnsupportedError as refusal:
+            return refusal
+        return plan
 
     def _handle(self, device: int) -> Any:
         if device not in self._handles:

@@ -14,6 +14,7 @@ Floor 1: stands on cublaslt.py, kernels.py and errors.py.
 from __future__ import annotations
 
 import importlib
+import threading
 import warnings
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -133,7 +134,9 @@ def using(chosen: Library | None) -> Generator[None]:
         _chosen, _missing = before
 
 
-_workspaces: dict[tuple[int, int], Array] = {}
+_workspaces: dict[tuple[str, int, int, int], Array] = {}
+
+PER_THREAD = 2  # the handle of every thread's own default stream: one number, many streams
 
 
 def _run(
@@ -145,9 +148,10 @@ def _run(
     cupy: Any = importlib.import_module("cupy")
     device: int = cupy.cuda.runtime.getDevice()
     stream: int = cupy.cuda.get_current_stream().ptr
-    scratch = _workspaces.get((device, stream))
+    key = (chosen.name, device, stream, threading.get_ident() if stream == PER_THREAD else 0)
+    scratch = _workspaces.get(key)
     if scratch is None:
-        scratch = _workspaces[device, stream] = cupy.empty(chosen.workspace, "uint8")
+        scratch = _workspaces[key] = cupy.empty(chosen.workspace, "uint8")
     a, b, d = (x.data.ptr for x in arrays)
     chosen.run(
         product,
@@ -194,6 +198,11 @@ def _matrix(x: Array) -> tuple[Array, Matrix]:
         leading = across if cols > 1 else rows
         return x, Matrix(rows, cols, max(leading, 1), stride, True, _alignment(x))
     return _matrix(x.copy())
+
+
+def _on_16_bytes(bias: Array) -> Array:
+    """A vector where the library may read 16 bytes at once: plans do not tell addresses apart."""
+    return bias.copy() if bias.data.ptr % 16 else bias
 
 
 def _out(d: Array) -> Matrix:
@@ -326,7 +335,8 @@ def linear(
 
     x (rows, in), weight (out, in), bias (out,); `activation` is "none", "relu" or "gelu" (its tanh
     form) and needs a bias. The result is written into `out` and what is kept into `aux`, where
-    those are given: C-contiguous, as this function would have made them.
+    those are given: C-contiguous, as this function would have made them. Raises UnsupportedError
+    where the library has no such epilogue for the dtype.
     """
     y = _output(out, (x.shape[0], weight.shape[0]), x.dtype)
     leading = 0
@@ -340,7 +350,7 @@ def linear(
         named = {"none": "", "relu": "relu_", "gelu": "gelu_"}[activation]
         epilogue = "none" if bias is None else f"{named}{'aux_' if leading else ''}bias"
         product, arrays = _describe(x, weight.T, y, epilogue=epilogue, aux=leading)
-        _run(product, arrays, bias, aux)
+        _run(product, arrays, None if bias is None else _on_16_bytes(bias), aux)
     return y, aux
 
 

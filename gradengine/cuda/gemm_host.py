@@ -43,6 +43,9 @@ class HostGemm:
         device: int,
     ) -> None:
         """Compute at once."""
+        for address in (bias, aux):
+            if address is not None and address % 16:
+                raise GemmError(f"gemm: address {address:#x} of a bias or aux is not aligned to 16")
         self.products.append(product)
         dtype = _dtype(product.dtype)
         for matrix, address in zip((product.a, product.b, product.d), pointers, strict=True):

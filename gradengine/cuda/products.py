@@ -1,9 +1,10 @@
 """The ops that are matrix products: how each calls gemm.py, forward and vjp, by its name.
 
 As in primitives.py an entry gives None where dtypes or shapes do not fit: the formula computes it
-then, or says what is wrong.
+then, or says what is wrong. Where the library has no algorithm for an epilogue, the plain product
+and our own kernels do the same in one launch more; where it has none for the product, the formula.
 
-Floor 1: stands on gemm.py, primitives.py and moves.py.
+Floor 1: stands on gemm.py, launch.py, columns.py and primitives.py.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from . import gemm
-from .cublaslt import GemmError
+from . import columns, gemm, launch
+from .cublaslt import UnsupportedError
 from .kernels import backend
 from .primitives import FORWARD, VJP
 from .shapes import Array
@@ -29,7 +30,14 @@ def matmul(a: Any, b: Any) -> Array | None:
         return None
     if not gemm.broadcastable(a.shape[:-2], b.shape[:-2]):
         return None
-    return gemm.matmul(a, b)
+    return _product(a, b)
+
+
+def _product(a: Array, b: Array) -> Array | None:
+    try:
+        return gemm.matmul(a, b)
+    except UnsupportedError:
+        return None
 
 
 def _rows(x: Array) -> Array:
@@ -48,8 +56,21 @@ def linear(x: Array, weight: Array, bias: Array | None = None) -> Array | None:
         return None
     if not x.shape[-1]:
         return None
-    y, _ = gemm.linear(_rows(x), weight, bias)
+    try:
+        y = _affine(_rows(x), weight, bias)
+    except UnsupportedError:
+        return None
     return y.reshape((*x.shape[:-1], weight.shape[0]))
+
+
+def _affine(x: Array, weight: Array, bias: Array | None) -> Array:
+    """x weight' + bias, the bias by a kernel where no product adds it."""
+    try:
+        return gemm.linear(x, weight, bias)[0]
+    except UnsupportedError:
+        if bias is None:
+            raise
+    return launch.forward2("Add", gemm.linear(x, weight)[0], bias)
 
 
 def linear_vjp(
@@ -61,9 +82,12 @@ def linear_vjp(
         return None
     rows = _rows(g)
     dx = None
-    if needed[0]:
-        dx = gemm.matmul(rows, weight).reshape((*g.shape[:-1], weight.shape[1]))
-    dw, db = _last_layer(rows, _rows(x) if needed[1] else None, needed[1], needed[2])
+    try:
+        if needed[0]:
+            dx = gemm.matmul(rows, weight).reshape((*g.shape[:-1], weight.shape[1]))
+        dw, db = _last_layer(rows, _rows(x) if needed[1] else None, needed[1], needed[2])
+    except UnsupportedError:
+        return None
     return [dx, dw, db]
 
 
@@ -110,8 +134,8 @@ def feed_forward(
         b1 = backend().zeros(w1.shape[:1], w1.dtype)
     try:
         h, _ = gemm.linear(_rows(x), w1, b1, EPILOGUES[activation], out=hidden, aux=kept)
-        y, _ = gemm.linear(h, w2, b2)
-    except GemmError:
+        y = _affine(h, w2, b2)
+    except UnsupportedError:
         return None
     return y.reshape((*x.shape[:-1], w2.shape[0]))
 
@@ -134,7 +158,7 @@ def feed_forward_vjp(
             assert dz is not None
             dw1 = gemm.matmul(dz.T, _rows(x))
         dw2, db2 = _last_layer(rows, hidden, needed[3], needed[4])
-    except GemmError:
+    except UnsupportedError:
         return None
     return [dx, dw1, db1 if needed[2] else None, dw2, db2, None, None]
 
@@ -142,12 +166,12 @@ def feed_forward_vjp(
 def _last_layer(g: Array, x: Any, weight: bool, bias: bool) -> tuple[Any, Any]:
     """The cotangents of a layer's weight and bias, those that are wanted."""
     if weight and bias:
-        return gemm.weight_backward(g, x)
+        try:
+            return gemm.weight_backward(g, x)
+        except UnsupportedError:
+            pass
     dw = gemm.matmul(g.T, x) if weight else None
-    if not bias:
-        return dw, None
-    db = FORWARD["sum"](g, axis=0)
-    return dw, g.sum(axis=0) if db is None or db is NotImplemented else db
+    return dw, columns.sum_to(g, (1, g.shape[1])).reshape(-1) if bias else None
 
 
 FORWARD["matmul"] = matmul
