@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-LARGE = 1 << 17
+LARGE = 1 << 16
 """Elements from which an array is taken in blocks; below, everything fits the cache anyway."""
 BLOCK = 1 << 18
 """Bytes of a block: four fit the second-level cache, and what a call costs is a few percent."""
@@ -148,6 +148,15 @@ def in_threads(work: Callable[[Any], None], parts: Any) -> None:
         raise errors[0]
 
 
+def for_parts(work: Callable[[Any], None], parts: Any, x: Any) -> None:
+    """work(part) for every part of `x`, in threads if it is large and on the CPU."""
+    if is_large(x):
+        in_threads(work, parts)
+    else:
+        for part in parts:
+            work(part)
+
+
 # --- elementwise functions, block by block ---
 
 
@@ -163,7 +172,7 @@ def blockwise(function: Callable[..., Any], *xs: Any) -> Any:
     """
     flat, order = _flattened(xs)
     first = next(x for x in xs if x.__class__ is np.ndarray)
-    step = BLOCK // first.itemsize
+    step = _even(first.size, first.nbytes)
     if not order or step >= first.size:
         return function(*xs)
     begun = time.perf_counter()
@@ -186,7 +195,7 @@ def blockwise(function: Callable[..., Any], *xs: Any) -> Any:
 def fill_blockwise(function: Callable[..., None], like: Any, *xs: Any) -> Any:
     """An array like `like` that `function(out, *xs)` fills, block by block as above."""
     flat, order = _flattened((like, *xs))
-    step = BLOCK // like.itemsize
+    step = _even(like.size, like.nbytes)
     out = np.empty_like(like)
     if not order or step >= like.size:
         function(out, *xs)
@@ -201,6 +210,34 @@ def fill_blockwise(function: Callable[..., None], like: Any, *xs: Any) -> Any:
     work(0)
     _share(work, range(step, like.size, step), time.perf_counter() - begun)
     return out
+
+
+def fill_rows(function: Callable[..., None], like: Any, *xs: Any) -> Any:
+    """An array like `like` that `function(out, *xs)` fills, a function of the last axis.
+
+    Rows are taken in blocks, as above, if all arrays have one shape and are in C order.
+    """
+    out = np.empty_like(like)
+    same = all(x.shape == like.shape and x.flags.c_contiguous for x in (out, *xs))
+    if like.size < LARGE or not same:
+        function(out, *xs)
+        return out
+    flat = [x.reshape(-1, like.shape[-1]) for x in (out, *xs)]
+    rows = len(flat[0])
+    step = _even(rows, like.nbytes)
+
+    def work(start: int) -> None:
+        function(*[x[start : start + step] for x in flat])
+
+    begun = time.perf_counter()
+    work(0)
+    _share(work, range(step, rows, step), time.perf_counter() - begun)
+    return out
+
+
+def _even(count: int, size: int) -> int:
+    """How many of `count` things of `size` bytes together make a block: all blocks alike."""
+    return -(-count // -(-size // BLOCK))
 
 
 def _flattened(xs: Sequence[Any]) -> tuple[list[Any], Any]:
@@ -253,17 +290,15 @@ _levels: dict[tuple[float, Any], Any] = {}
 
 
 def level(value: float, x: Any) -> Any:
-    """`value` to take the larger or smaller of beside x: in a block written out, since NumPy's
+    """`value` to take the larger or smaller of beside x: in an array of x's shape, since NumPy's
     maximum and minimum are three times as fast between two arrays. `value` is a formula's constant.
     """
-    if x.__class__ is not np.ndarray or x.ndim != 1 or not 1 << 10 <= x.size <= BLOCK:
+    if x.__class__ is not np.ndarray or not 1 << 10 <= x.size <= LARGE or x.dtype.kind != "f":
         return value
     key = value, x.dtype
     found = _levels.get(key)
     if found is None or found.size < x.size:
-        found = np.full(BLOCK // x.itemsize, value, x.dtype)
-        if found.size < x.size:
-            return value
+        found = np.full(1 << (x.size - 1).bit_length(), value, x.dtype)
         found.flags.writeable = False
         _levels[key] = found
-    return found[: x.size]
+    return found[: x.size].reshape(x.shape)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -54,6 +54,28 @@ def test_blocks_change_no_bit(name: str, dtype: str, monkeypatch: pytest.MonkeyP
     for a, b in zip(found, value_and_gradient(name, x), strict=True):
         assert a.dtype == b.dtype == dtype
         np.testing.assert_array_equal(a, b)
+
+
+ROWWISE: dict[str, Callable[[ge.Tensor], ge.Tensor]] = {
+    "softmax": lambda x: ge.softmax(x, axis=-1),
+    "log_softmax": lambda x: ge.log_softmax(x, axis=-1),
+    "layer_norm": lambda x: ge.nn.functional.layer_norm(x, (300,)),
+}
+
+
+@pytest.mark.parametrize("name", ROWWISE)
+def test_blocks_of_rows_change_no_bit(name: str, monkeypatch: pytest.MonkeyPatch):
+    x = random((hostloops.LARGE // 128, 300))
+    found: list[np.ndarray] = []
+    for large in (hostloops.LARGE, 10 * x.size):
+        monkeypatch.setattr(hostloops, "LARGE", large)
+        t = ge.tensor(x, requires_grad=True)
+        y = ROWWISE[name](t)
+        y.backward(ge.tensor(np.cos(x)))
+        assert t.grad is not None
+        found += [y.numpy(), t.grad.numpy()]
+    np.testing.assert_array_equal(found[0], found[2])
+    np.testing.assert_array_equal(found[1], found[3])
 
 
 @pytest.mark.parametrize("layout", ["C", "F", "strided", "cross"])
@@ -233,5 +255,6 @@ def test_levels_stand_beside_blocks_only():
     assert not beside.any()
     wide = hostloops.level(0, block[:5000].astype(np.float64))
     assert (wide.shape, wide.dtype) == ((5000,), np.float64)
-    assert hostloops.level(0, block[:3]) == 0
-    assert hostloops.level(0, block.reshape(2, -1)) == 0
+    assert hostloops.level(0, block.reshape(2, -1)).shape == (2, block.size // 2)
+    for other in (block[:3], block.astype(np.int64), 1.0):
+        assert hostloops.level(0, other) == 0

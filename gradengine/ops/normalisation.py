@@ -14,6 +14,7 @@ import math
 from typing import Any
 
 from ..device import SCALARS, is_host, quiet
+from ..hostloops import fill_rows, is_large
 from ..op import case, pointwise, primitive, real
 from .arithmetic import abs, maximum, negative
 from .axes import Axis, as_axes
@@ -136,10 +137,22 @@ def softmax(xp: Any, x: Any, axis: Axis = -1) -> Any:
     >>> ge.softmax(ge.tensor([0.0, 0.0]))
     tensor([0.5, 0.5])
     """
-    x = _floating(x)
-    with quiet():
-        y = _in_place(xp.exp, x - _peak(xp, x, axis))
+
+    def fill(y: Any, x: Any, axis: Axis = -1) -> None:
+        xp.subtract(x, _peak(xp, x, axis), out=y)
+        xp.exp(y, out=y)
         y /= y.sum(axis=axis, keepdims=True)
+
+    return _filled(xp, fill, axis, _floating(x))
+
+
+def _filled(xp: Any, fill: Any, axis: Axis, x: Any, *others: Any) -> Any:
+    """An array like x, filled by fill(y, x, *others, axis); in blocks of rows where that can be."""
+    with quiet():
+        if is_large(x) and axis in (-1, x.ndim - 1):
+            return fill_rows(fill, x, x, *others)
+        y = xp.empty_like(x)
+        fill(y, x, *others, axis)
     return y
 
 
@@ -151,12 +164,14 @@ def _(g: Any, y: Any, _x: Any, axis: Axis) -> Any:
 @primitive(arity=2, linear=(0,), wide=True, cases=_PAIRS)
 def softmax_pullback(xp: Any, g: Any, y: Any, axis: Axis = -1) -> Any:
     """dx = y*(g - sum(g*y)): the cotangent of softmax's input from that of its output y."""
-    with quiet():
-        dx = g * y
-        total = dx.sum(axis=axis, keepdims=True)
-        dx = xp.subtract(g, total, out=dx) if dx.ndim else g - total
+
+    def fill(dx: Any, g: Any, y: Any, axis: Axis = -1) -> None:
+        one_pass = axis == -1 and is_host(xp)
+        total = xp.vecdot(g, y)[..., None] if one_pass else (g * y).sum(axis=axis, keepdims=True)
+        xp.subtract(g, total, out=dx)
         dx *= y
-    return dx
+
+    return _filled(xp, fill, axis, g, y)
 
 
 @softmax_pullback.adjoint(0)
@@ -179,11 +194,12 @@ def log_softmax(xp: Any, x: Any, axis: Axis = -1) -> Any:
     >>> ge.log_softmax(ge.tensor([-10000.0, 10000.0]))
     tensor([-20000.,      0.])
     """
-    x = _floating(x)
-    with quiet():
-        y = x - _peak(xp, x, axis)
+
+    def fill(y: Any, x: Any, axis: Axis = -1) -> None:
+        xp.subtract(x, _peak(xp, x, axis), out=y)
         y -= xp.log(xp.exp(y).sum(axis=axis, keepdims=True))
-    return y
+
+    return _filled(xp, fill, axis, _floating(x))
 
 
 @log_softmax.adjoint
@@ -194,11 +210,13 @@ def _(g: Any, y: Any, _x: Any, axis: Axis) -> Any:
 @primitive(arity=2, linear=(0,), wide=True, cases=_PAIRS)
 def log_softmax_pullback(xp: Any, g: Any, y: Any, axis: Axis = -1) -> Any:
     """dx = g - exp(y)*sum(g): the cotangent of log_softmax's input from that of its output y."""
-    with quiet():
-        dx = xp.exp(y)
+
+    def fill(dx: Any, g: Any, y: Any, axis: Axis = -1) -> None:
+        xp.exp(y, out=dx)
         dx *= -g.sum(axis=axis, keepdims=True)
         dx += g
-    return dx
+
+    return _filled(xp, fill, axis, g, y)
 
 
 @log_softmax_pullback.adjoint(0)

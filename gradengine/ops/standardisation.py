@@ -16,6 +16,7 @@ import math
 from typing import Any
 
 from ..errors import ShapeError, hinted
+from ..hostloops import for_parts
 from ..op import case, primitive
 from .arithmetic import divide, subtract
 from .elementary import sqrt
@@ -74,7 +75,8 @@ def standardise(
     weight, bias = column(xp, weight, x, over), column(xp, bias, x, over)
     y = xp.empty(shape, x.dtype)
     rows = view(y, over)
-    for part in blocks(xp, x, over):
+
+    def work(part: slice) -> None:
         block, out = x[part], rows[part]
         mine = room[:, part] if over == "row" else room
         settle(xp, block, out if centered else None, mine, eps, over)
@@ -86,6 +88,8 @@ def standardise(
                 out *= part_of(weight, block)
         if bias is not None:
             out += bias if over == "channel" else part_of(bias, block)
+
+    for_parts(work, blocks(xp, x, over), x)
     return y.astype(dtype, copy=False)
 
 
@@ -145,26 +149,28 @@ def standardise_pullback(
     dx = xp.empty(shape, x.dtype)
     rows = view(dx, over)
     n = group_size(x, over)
-    room = None
-    for part in blocks(xp, x, over):
-        block, out = x[part], rows[part]
+
+    def work(part: slice) -> None:
+        block, a, out = x[part], g[part], rows[part]
         m, r = settled[:2, part] if over == "row" else settled[:2]
-        room = xp.empty_like(block) if room is None else room[: len(block)]
-        centre = xp.subtract(block, m, out=room) if centered else block
-        if weight is None:
-            out[...] = g[part]
-        else:
+        centre = block - m if centered else block
+        if weight is not None:
             beside = weight if over == "channel" else part_of(weight, block)
-            xp.multiply(g[part], beside, out=out)
-        along = products(xp, out, centre, over)
+            a = xp.multiply(a, beside, out=out)
+        along = products(xp, a, centre, over)
         along *= r * r / n
         if centered:
-            level = totals(xp, out, over)
+            level = totals(xp, a, over)
             level /= n
-            out -= level
-        xp.multiply(centre, along, out=room)
-        out -= room
+            a = xp.subtract(a, level, out=out)
+        if centered:
+            centre *= along
+        else:
+            centre = centre * along
+        xp.subtract(a, centre, out=out)
         out *= r
+
+    for_parts(work, blocks(xp, x, over), x)
     return dx.astype(dtype, copy=False)
 
 
