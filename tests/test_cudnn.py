@@ -139,6 +139,23 @@ def test_images_stored_with_channels_last_are_described_not_copied(host):
     agree([y], [function(*map(ge.tensor, (x, w)))], "float32")
 
 
+@pytest.mark.parametrize(("shape", "last"), [((2, 4, 1, 5), False), ((2, 1, 5, 4), True)])
+def test_axes_of_one_keep_the_layout_of_the_others(host, shape, last):
+    x = drawn(shape)[0]
+    x = x.transpose(0, 3, 1, 2) if last else x
+    described = cudnn._tensor("x", ge.tensor(x, device="cuda").array if not last else moved(x))
+    _, c, h, w = x.shape
+    expected = (h * w * c, 1, w * c, c) if last else (c * h * w, h * w, w, 1)
+    assert described.stride == expected
+
+
+def moved(x):
+    """x on the device, its strides kept."""
+    import cupy
+
+    return cupy.asarray(np.ascontiguousarray(x.transpose(0, 2, 3, 1))).transpose((0, 3, 1, 2))
+
+
 def test_other_layouts_are_copied_first(host):
     x, w = drawn((5, 3, 2, 6), (4, 3, 2, 2))
     function = lambda a, b: F.conv2d(ge.permute_dims(a, (2, 1, 3, 0)), b)  # noqa: E731

@@ -69,11 +69,17 @@ def describe(
 
 
 def _tensor(role: str, x: Array) -> Tensor:
-    """Strides of axes of length 1 are those of a dense array, so that plans are not made twice."""
-    size, stride = x.dtype.itemsize, list(x.strides)
-    for i in reversed(range(x.ndim)):
+    """Strides of axes of length 1 are those of a dense array, channels first or last: any would
+    do, but cuDNN tells layouts by them, and plans are not made twice.
+    """
+    size, stride, order = x.dtype.itemsize, list(x.strides), [*range(x.ndim)]
+    if x.ndim > 3 and x.shape[1] > 1 and stride[1] == size and not x.flags.c_contiguous:
+        order = [0, *range(2, x.ndim), 1]
+    inner = size
+    for i in reversed(order):
         if x.shape[i] == 1:
-            stride[i] = stride[i + 1] * x.shape[i + 1] if i + 1 < x.ndim else size
+            stride[i] = inner
+        inner = stride[i] * x.shape[i]
     return Tensor(role, tuple(x.shape), tuple(s // size for s in stride), x.dtype.name)
 
 
@@ -192,13 +198,17 @@ class Cudnn:
 
     def knows(self, graph: Graph) -> bool:
         """Whether this thread has run the graph."""
-        return any(key[1] == graph for key in self._plans())
+        plans, handles = self._plans(), self._handles().values()
+        return any((handle, graph) in plans for handle in handles)
 
     def _plans(self) -> dict[tuple[int, Graph], Plan]:
         return self._own.__dict__.setdefault("plans", {})
 
+    def _handles(self) -> dict[int, int]:
+        return self._own.__dict__.setdefault("handles", {})
+
     def _handle(self, device: int, stream: int) -> int:
-        handles: dict[int, int] = self._own.__dict__.setdefault("handles", {})
+        handles = self._handles()
         if device not in handles:
             handles[device] = self.module.create_handle()
         self.module.set_stream(handle=handles[device], stream=stream)

@@ -1,9 +1,9 @@
 """Which kernels an op uses on device arrays: its forward and its vjp, by the op's name.
 
 Rows that name a functor (`kernel="Gelu"`) need no entry: `forward_of` and `vjp_of` read the row.
-The other ops with kernels have theirs in primitives.py, matrix products in products.py. An entry
-takes what the op takes and gives the result, or None where shapes or dtypes do not fit, so that the
-formula computes it.
+The other ops with kernels have theirs in primitives.py, matrix products in products.py, what goes
+through cuDNN in convolution.py and attention.py. An entry takes what the op takes and gives the
+result, or None where shapes or dtypes do not fit, so that the formula computes it.
 
 Floor 1: stands on launch.py, primitives.py and kernels.py.
 """
