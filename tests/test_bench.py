@@ -51,4 +51,45 @@ def test_gpu_measurements_run_on_the_stand_in_device(tmp_path):
     assert {"Gelu float32", "bias + gelu float32 backward"} <= {r["name"] for r in found["rows"]}
     assert all(row["share"] > 0 for row in found["rows"])
     assert len(list(tmp_path.glob("*.png"))) == 2
-    assert "CPU / GPU" in (tmp_path / "gpu-stand-in.md").read_text()
+    assert "no crossing in this range" in (tmp_path / "gpu-stand-in.md").read_text()
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no g++: the emulator cannot be built")
+def test_gpu_measurements_are_kept_one_by_one(tmp_path, monkeypatch):
+    """A run that is cut short leaves what it has measured; the next one goes on from there."""
+    measured = []
+
+    def until_the_third(clock, subject, found):
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        measured.append((subject.group, subject.name))
+        found["rows"].append({"group": subject.group, "name": subject.name, "seconds": {}})
+
+    asked = ["--standin", "--only", "elu float32", "--folder", str(tmp_path)]
+    with monkeypatch.context() as patch:
+        patch.setattr(gpu, "_measured", until_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            gpu.main(asked)
+    path = tmp_path / "gpu-stand-in.json"
+    assert [(r["group"], r["name"]) for r in json.loads(path.read_text())["rows"]] == measured
+    assert (
+        gpu.main(["--standin", "--only", "relu float32", "--folder", str(tmp_path), "--resume"])
+        == 0
+    )
+    rows = [(r["group"], r["name"]) for r in json.loads(path.read_text())["rows"]]
+    assert rows[:2] == measured
+    assert len(rows) == len(set(rows)) > 2
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_gpu_measurements_go_on_after_a_failure(tmp_path, monkeypatch, capsys):
+    def broken(*_):
+        raise RuntimeError("no such subject")
+        yield
+
+    monkeypatch.setattr(gpu.kernels, "subjects", broken)
+    assert gpu.main(["--standin", "--only", "cpu", "--folder", str(tmp_path)]) == 1
+    found = json.loads((tmp_path / "gpu-stand-in.json").read_text())
+    assert "no such subject" in found["failures"][0]
+    assert [p["width"] for p in found["crossing"]["points"]] == [8, 16]
+    assert "CPU / GPU" in capsys.readouterr().out

@@ -1,9 +1,10 @@
 """`python -m bench.gpu`: kernels, products, steps and CPU against GPU, on the GPU at hand.
 
 Side by side with PyTorch eager, `torch.compile` and JAX where they are installed, in one run.
-Writes bench/results/gpu-<name>.json, .md and two pictures. `--standin` runs all of it on the
-stand-in device at tiny sizes: it shows that everything runs, its times mean nothing and nothing is
-written unless `--folder` says where.
+Writes bench/results/gpu-<name>.json, .md and two pictures; the JSON after every subject, so that
+nothing measured is lost where a run is cut short, and `--resume` goes on from there. `--standin`
+runs all of it on the stand-in device at tiny sizes: it shows that everything runs, its times mean
+nothing and nothing is written unless `--folder` says where.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import argparse
 import gc
 import importlib
 import json
+import os
 import re
 import statistics
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -37,28 +39,46 @@ def copy_bandwidth(clock: Clock, elements: int) -> float:
     return 2 * x.nbytes / statistics.median(clock.samples({"copy": copy})["copy"])
 
 
-def run(scale: Scale, torch: Any, only: str) -> dict[str, Any]:
-    """All measurements; a subject that fails is reported and does not stop the others."""
+Keep = Callable[[dict[str, Any]], None]
+
+
+def run(scale: Scale, torch: Any, only: str, earlier: dict[str, Any], keep: Keep) -> dict[str, Any]:
+    """All measurements that `earlier` has not; `keep` gets the results after each of them.
+
+    A subject that fails is reported and does not stop the others.
+    """
     cupy: Any = importlib.import_module("cupy")
     clock = Clock(cupy.cuda.runtime.deviceSynchronize, scale)
-    found: dict[str, Any] = {"device": device_name(cupy), "machine": machine(), "rows": []}
-    found["copy"] = copy_bandwidth(clock, scale.elements)
-    found["failures"] = []
+    found: dict[str, Any] = {
+        "device": device_name(cupy),
+        "machine": machine(),
+        "rows": [],
+        "copy": 0,
+    }
+    found |= {"crossing": {"points": [], "crossing": None}} | earlier | {"failures": []}
+    found["copy"] = found["copy"] or copy_bandwidth(clock, scale.elements)
     print(f"{found['device']}: copy {found['copy'] / 1e12:.3f} TB/s", flush=True)
+    there = {(row["group"], row["name"]) for row in found["rows"]}
     for source in (kernels.subjects, training.subjects):
         for subject in _each(source(scale, torch), found["failures"]):
-            if only.lower() in subject.name.lower():
+            wanted = only.lower() in subject.name.lower()
+            if wanted and (subject.group, subject.name) not in there:
                 _measured(clock, subject, found)
+                found["machine"] = machine()  # by now the peers' versions are known
+                keep(found)
             subject.sides.clear()
             gc.collect()
             cupy.get_default_memory_pool().free_all_blocks()
-    found["crossing"] = training.crossing(scale, clock, lambda text: print(text, flush=True))
+    if only.lower() in "cpu against gpu":
+        for _ in _each(training.crossing(scale, clock, found["crossing"]), found["failures"]):
+            keep(found)
     return found
 
 
-def _each(subjects: Iterable[Subject], failures: list[str]) -> Iterable[Subject]:
+def _each(source: Iterable[Any], failures: list[str]) -> Iterable[Any]:
+    """What `source` gives, up to where it fails."""
     try:
-        yield from subjects
+        yield from source
     except Exception:
         failures.append(traceback.format_exc())
         print(failures[-1], flush=True)
@@ -100,31 +120,50 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--standin", action="store_true", help="tiny, on the stand-in device")
     parser.add_argument("--only", default="", metavar="TEXT", help="subjects whose name has TEXT")
     parser.add_argument("--folder", type=Path, help="where to write (default: bench/results)")
+    parser.add_argument("--resume", action="store_true", help="measure what the JSON has not")
     args = parser.parse_args(argv)
+    # JAX would otherwise take three quarters of the memory for itself
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     if args.standin:
         from gradengine.cuda.standin import standin
 
         place, scale = standin(), TINY
     else:
         place, scale = nullcontext(), Scale()
-    with place:
-        found = run(scale, _torch(args.standin), args.only)
     folder = args.folder or (None if args.standin else RESULTS)
-    text = report.markdown(found)
-    print(text)
-    if folder is not None:
-        write(found, folder, text)
+    with place:
+        stem = None if folder is None else stem_in(folder)
+        earlier = read(stem) if args.resume and stem is not None else {}
+        found = run(scale, _torch(args.standin), args.only, earlier, lambda f: write(f, stem))
+    print(report.markdown(found))
+    write(found, stem)
+    for path in () if stem is None else report.draw(found, stem):
+        print(path)
     return 1 if found["failures"] else 0
 
 
-def write(found: dict[str, Any], folder: Path, text: str) -> None:
-    """The JSON, the table and the pictures, named after the GPU."""
-    name = re.sub(r"[^a-z0-9]+", "-", found["device"].lower()).strip("-")
+def stem_in(folder: Path) -> Path:
+    """Where this GPU's results go, without the suffix."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"gpu-{name}.json").write_text(json.dumps(found, indent=1) + "\n")
-    (folder / f"gpu-{name}.md").write_text(text + "\n")
-    for path in report.draw(found, folder, name):
-        print(path)
+    name = device_name(importlib.import_module("cupy"))
+    return folder / f"gpu-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"
+
+
+def read(stem: Path) -> dict[str, Any]:
+    """The results of a run before; empty where there was none."""
+    path = stem.with_suffix(".json")
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write(found: dict[str, Any], stem: Path | None) -> None:
+    """The numbers and the table, whole files at any moment."""
+    if stem is None:
+        return
+    texts = {".json": json.dumps(found, indent=1), ".md": report.markdown(found)}
+    for suffix, text in texts.items():
+        fresh = stem.with_suffix(f"{suffix}.part")
+        fresh.write_text(text + "\n")
+        fresh.replace(stem.with_suffix(suffix))
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ class Data:
     def theirs(self, array: Any, *, grad: bool = False) -> Any:
         """A PyTorch tensor over the same memory."""
         if array.dtype.kind == "V":  # bfloat16 does not travel by DLPack as such
-            tensor = self.torch.from_dlpack(array.view(np.uint16)).view(self.torch.bfloat16)
+            tensor = self.torch.from_dlpack(array.view(np.int16)).view(self.torch.bfloat16)
         else:
             tensor = self.torch.from_dlpack(array)
         return tensor.requires_grad_(grad)

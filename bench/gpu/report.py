@@ -60,7 +60,7 @@ def _against(value: float | None, aim: float | None, *, percent: bool) -> list[s
     return [show(value) + (" (miss)" if missed else ""), "" if aim is None else show(aim)]
 
 
-def draw(found: dict[str, Any], folder: Path, name: str) -> list[Path]:
+def draw(found: dict[str, Any], stem: Path) -> list[Path]:
     """CPU against GPU by width, and the share of the copy bandwidth of every kernel."""
     import matplotlib
 
@@ -81,7 +81,7 @@ def draw(found: dict[str, Any], folder: Path, name: str) -> list[Path]:
     axes.grid(alpha=0.3)
     axes.legend()
     figure.tight_layout()
-    first = folder / f"gpu-{name}-crossing.png"
+    first = stem.with_name(f"{stem.name}-crossing.png")
     figure.savefig(first, dpi=100)
     plt.close(figure)
 
@@ -97,7 +97,7 @@ def draw(found: dict[str, Any], folder: Path, name: str) -> list[Path]:
     axes.set_xlabel("share of the copy bandwidth, % (black: the aim)")
     axes.set_title(f"Memory-bound kernels on {found['device']}")
     figure.tight_layout()
-    second = folder / f"gpu-{name}-bandwidth.png"
+    second = stem.with_name(f"{stem.name}-bandwidth.png")
     figure.savefig(second, dpi=100)
     plt.close(figure)
     return [first, second]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -48,6 +48,7 @@ def ours(network: Network, device: str) -> Call:
 def theirs(network: Network, torch: Any, *, compiled: bool = False) -> Call:
     """The same in PyTorch, with its fused Adam."""
     torch.manual_seed(0)
+    torch.set_float32_matmul_precision("highest")
     model = network.build(_Library(torch.nn)).cuda()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     x, labels = (torch.from_numpy(v).cuda() for v in network.batch())
@@ -67,11 +68,15 @@ class _Library:
 
 
 def jitted(network: Network) -> Call | None:
-    """The same in JAX, the whole step compiled, where JAX is installed."""
+    """The same in JAX, the whole step compiled, where JAX is installed; float32 as for the others.
+
+    Left alone JAX multiplies float32 in TF32 on a GPU.
+    """
     try:
-        importlib.import_module("jax")
+        jax: Any = importlib.import_module("jax")
     except ImportError:
         return None
+    jax.config.update("jax_default_matmul_precision", "highest")
     return networks.jax(network)
 
 
@@ -91,21 +96,25 @@ def subjects(scale: Scale, torch: Any) -> Iterator[Subject]:
 # --- CPU against GPU -----------------------------------------------------------------------------
 
 
-def crossing(scale: Scale, clock: Clock, say: Callable[[str], None]) -> dict[str, Any]:
+def crossing(scale: Scale, clock: Clock, found: dict[str, Any]) -> Iterator[float]:
     """Seconds of the same step on NumPy and on the GPU by width, and where the GPU overtakes.
 
-    The crossing is interpolated on log-log axes between the two widths around it; None where one
-    side is ahead at all widths.
+    Added to `found` width by width, those left out that it has. The crossing is interpolated on
+    log-log axes between the two widths around it; None where one side is ahead at all widths.
     """
-    points: list[dict[str, float]] = []
+    points: list[dict[str, float]] = found["points"]
     for width in scale.widths:
+        if any(point["width"] == width for point in points):
+            continue
         network = _four_layers(width, scale.batch)
         sides = {device: ours(network, device) for device in ("cpu", "cuda")}
         samples = clock.samples(sides)
         medians = {device: float(np.median(times)) for device, times in samples.items()}
         points.append({"width": width} | medians)
-        say(f"width {width}: CPU {medians['cpu']:.2e} s, GPU {medians['cuda']:.2e} s")
-    return {"points": points, "crossing": crossing_point(points)}
+        found["crossing"] = crossing_point(points)
+        cpu, gpu = medians["cpu"], medians["cuda"]
+        print(f"width {width}: CPU {cpu:.2e} s, GPU {gpu:.2e} s", flush=True)
+        yield width
 
 
 def crossing_point(points: list[dict[str, float]]) -> float | None:
