@@ -14,12 +14,13 @@ Floor 3: stands on op.py, casting.py, activations.py and linalg.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from .. import casting
 from ..device import as_array, is_host, namespace
 from ..errors import OutOfRangeError, ShapeError, hinted
+from ..hostloops import for_parts
 from ..op import case, primitive
 from ..tape import Traced, constant, grad_enabled
 from .activations import gelu_tanh, relu
@@ -72,13 +73,16 @@ def feed_forward_(
     z = xp.matmul(rows, w1.T, out=home) if home is not None else wide_product(xp, rows, w1.T)
     h = z if hidden is None or is_half(x) or not gelu else hidden
     bend = ACTIVATIONS[activation]
-    for part in _blocks(z, host):
+
+    def work(part: slice) -> None:
         block = z[part]
         if b1 is not None:
             block += b1
         if gelu and kept is not None and kept is not z:
             kept[part, :wide] = block
         h[part] = bend.op.forward(xp, block) if host else bend(block)
+
+    _in_blocks(work, z, bend)
     if hidden is not None and hidden is not h:
         hidden[...] = h
     if kept is not None and not gelu:
@@ -120,9 +124,12 @@ def _through(g: Any, h: Any, z: Any, bend: Any) -> Any:
     pull = bend.op.cotangents
     if isinstance(g, Traced) or not is_host(namespace(g)):
         return pull(g, h, (z,), {}, (True,))[0]
-    for part in _blocks(g, True):
+
+    def work(part: slice) -> None:
         inner = None if z is None else z[part]
         g[part] = pull(g[part], h[part], (inner,), {}, (True,))[0]
+
+    _in_blocks(work, g, bend)
     return g
 
 
@@ -143,10 +150,19 @@ def _alike(xp: Any, *arrays: Any) -> Sequence[Any]:
     return [v if v is None else v.astype(dtype, copy=False) for v in arrays]
 
 
-def _blocks(x: Any, host: bool) -> Iterator[slice]:
-    """Slices of rows that fit into the cache; on a GPU one of all."""
+def _in_blocks(work: Callable[[slice], None], x: Any, bend: Any) -> None:
+    """work(slice) for slices of rows that fit into the cache; on a GPU one of all.
+
+    In threads where that pays: GELU computes longer than it waits for memory, ReLU does not.
+    """
+    host = is_host(namespace(x))
     step = max(1, BLOCK // max(1, x.shape[1] * x.dtype.itemsize)) if host else max(1, len(x))
-    return (slice(i, i + step) for i in range(0, len(x), step))
+    parts = [slice(i, i + step) for i in range(0, len(x), step)]
+    if bend is gelu_tanh:
+        for_parts(work, parts, x)
+    else:
+        for part in parts:
+            work(part)
 
 
 def _signs(xp: Any, h: Any, shape: tuple[int, int]) -> Any:
