@@ -360,6 +360,12 @@ def test_a_missing_library_is_said_once(monkeypatch):
             assert not gemm.fits(x)
 
 
+def test_a_missing_library_names_the_package_that_brings_it(monkeypatch):
+    monkeypatch.setattr(cublaslt, "_candidates", lambda: ["libnowhere.so.13"])
+    with pytest.raises(cublaslt.GemmError, match=r"not found; hint: pip install 'cupy-cuda13x"):
+        cublaslt.load.__wrapped__()
+
+
 # --- the real library, without a driver ---
 
 
