@@ -80,7 +80,10 @@ def feed_forward_(
             block += b1
         if gelu and kept is not None and kept is not z:
             kept[part, :wide] = block
-        h[part] = bend.op.forward(xp, block) if host else bend(block)
+        if host and not gelu:  # h is z, and no room beside it is needed
+            xp.maximum(block, 0, out=block)
+        else:
+            h[part] = bend.op.forward(xp, block) if host else bend(block)
 
     _in_blocks(work, z, bend)
     if hidden is not None and hidden is not h:
@@ -155,8 +158,10 @@ def _in_blocks(work: Callable[[slice], None], x: Any, bend: Any) -> None:
 
     In threads where that pays: GELU computes longer than it waits for memory, ReLU does not.
     """
-    host = is_host(namespace(x))
-    step = max(1, BLOCK // max(1, x.shape[1] * x.dtype.itemsize)) if host else max(1, len(x))
+    step = max(1, BLOCK // max(1, x.shape[1] * x.dtype.itemsize))
+    if step >= len(x) or not is_host(namespace(x)):
+        work(slice(None))
+        return
     parts = [slice(i, i + step) for i in range(0, len(x), step)]
     if bend is gelu_tanh:
         for_parts(work, parts, x)
@@ -172,24 +177,27 @@ def _signs(xp: Any, h: Any, shape: tuple[int, int]) -> Any:
     return xp.packbits(bits, bitorder="little").reshape(shape) if bits.size else 0
 
 
-def _room(
-    x: Any, w1: Any, operands: Sequence[Any], activation: str
-) -> tuple[Any, Any] | tuple[None, None]:
+def _room(operands: Sequence[Any], activation: str) -> tuple[Any, Any]:
     """Room for h, and for z or its signs; none where nothing is recorded or dtypes differ."""
-    live = any(isinstance(v, Traced) and (v.level or v.node is not None) for v in operands)
-    if not (live and grad_enabled()):
+    live, raw, dtype = False, None, None
+    for v in operands:
+        if v is None:
+            continue
+        traced = isinstance(v, Traced)
+        live = live or (traced and (v.level or v.node is not None))
+        found = v.array if traced else as_array(v)
+        if raw is None:
+            raw, dtype = found, found.dtype
+        elif found.dtype != dtype:
+            return None, None
+    if raw is None or not live or not grad_enabled() or raw.dtype.kind not in "fV" or not raw.ndim:
         return None, None
-    raws = [v.array if isinstance(v, Traced) else as_array(v) for v in operands if v is not None]
-    raw, n = raws[0], w1.shape[0]
-    if any(v.dtype != raw.dtype for v in raws) or raw.dtype.kind not in "fV" or not raw.ndim:
-        return None, None
-    xp, rows = namespace(raw), math.prod(raw.shape[:-1])
-    hidden, kept = xp.empty((rows, n), raw.dtype), None
+    xp, rows, n = namespace(raw), math.prod(raw.shape[:-1]), operands[1].shape[0]
+    hidden, kept, plain = xp.empty((rows, n), dtype), None, Traced.plain
     if activation == "gelu_tanh":
-        kept = xp.empty((rows, n if is_host(xp) else -(-n // 8) * 8), raw.dtype)
+        kept = xp.empty((rows, n if is_host(xp) else -(-n // 8) * 8), dtype)
     elif not is_host(xp):
         kept = xp.empty((rows, -(-n // 128) * 16), "uint8")
-    plain = Traced.plain
     return constant(plain, hidden), None if kept is None else constant(plain, kept)
 
 
@@ -213,34 +221,30 @@ def feed_forward(x: Any, w1: Any, b1: Any, w2: Any, b2: Any, /, activation: str 
         raise OutOfRangeError(hinted(f"feed_forward: activation={activation!r}", f"give {known}"))
     policy = casting.current.get()
     operands = [x, w1, b1, w2, b2]
+    if any(v.__class__ is list or v.__class__ is tuple for v in operands):
+        lift = cast(Any, Traced.plain).lift
+        operands = [lift(v) if isinstance(v, (list, tuple)) else v for v in operands]
     if policy is not None and any(isinstance(v, Traced) for v in operands):
         operands = [v if v is None else casting.half(v, policy) for v in operands]
-    lifted = [_lifted(v) for v in operands]
-    room = _room(lifted[0], lifted[1], lifted, activation)
-    return feed_forward_(*lifted, *room, activation=activation)
-
-
-def _lifted(x: Any) -> Any:
-    """Lists become tensors, so that their shapes can be asked for."""
-    return cast(Any, Traced.plain).lift(x) if isinstance(x, (list, tuple)) else x
+    return feed_forward_(*operands, *_room(operands, activation), activation=activation)
 
 
 def _check(x: Any, w1: Any, b1: Any, w2: Any, b2: Any) -> None:
+    first, last = w1.shape, w2.shape
+    if (
+        x.ndim
+        and len(first) == len(last) == 2
+        and x.shape[-1] == first[1]
+        and first[0] == last[1]
+        and (b1 is None or b1.shape == first[:1])
+        and (b2 is None or b2.shape == last[:1])
+    ):
+        return
     given = {"x": x, "w1": w1, "b1": b1, "w2": w2, "b2": b2}
-    shapes = {k: tuple(v.shape) for k, v in given.items() if v is not None}
-    fits = (
-        bool(shapes["x"])
-        and len(shapes["w1"]) == len(shapes["w2"]) == 2
-        and shapes["x"][-1] == shapes["w1"][1]
-        and shapes["w1"][0] == shapes["w2"][1]
-        and shapes.get("b1", shapes["w1"][:1]) == shapes["w1"][:1]
-        and shapes.get("b2", shapes["w2"][:1]) == shapes["w2"][:1]
-    )
-    if not fits:
-        shown = ", ".join(f"{k} {v}" for k, v in shapes.items())
-        raise ShapeError(
-            hinted(
-                f"feed_forward: {shown} do not fit",
-                "x is (..., in), w1 (hidden, in), b1 (hidden,), w2 (out, hidden), b2 (out,)",
-            )
+    shown = ", ".join(f"{k} {tuple(v.shape)}" for k, v in given.items() if v is not None)
+    raise ShapeError(
+        hinted(
+            f"feed_forward: {shown} do not fit",
+            "x is (..., in), w1 (hidden, in), b1 (hidden,), w2 (out, hidden), b2 (out,)",
         )
+    )
