@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial as bind
 from typing import Any, cast
 
-from .device import SCALARS, as_array, gpu, is_host, is_scalar_class, namespace_of
+from .device import SCALARS, as_array, gpu, is_host, is_scalar_class, namespace_of, ndarray
 from .errors import DTypeError, explain, hinted
 from .formulas import SPECIAL, device_handler, formula_namespace
 from .hostloops import COSTLY, in_blocks
@@ -341,12 +341,24 @@ def general(
             return op.run_one(args[0], params)
         if two and args[0].__class__ is _plain and args[1].__class__ is _plain:
             return op.run_two(args[0], args[1], params)
-        return op.run(args, params)
+        return run(args, params)
+
+    def run(args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """Rules call ops on raw arrays, several in each step back: those need no sorting."""
+        for x in args:
+            if x.__class__ is not ndarray and x is not None:
+                return op.run(args, params)
+        if args[0] is None:
+            return op.run(args, params)
+        try:
+            return op.direct[ndarray](*args, **params)
+        except Exception as error:
+            raise explain(op.name, error, args, params) from error
 
     def pair(a: Any, b: Any, /) -> Any:
         if a.__class__ is _plain and b.__class__ is _plain:
             return op.run_two(a, b, {})
-        return op.run((a, b), {})
+        return run((a, b), {})
 
     return pair if two and inputs and not (names or optional) else apply
 

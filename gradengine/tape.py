@@ -20,7 +20,7 @@ from heapq import heappop, heappush
 from typing import Any, ClassVar, NamedTuple, cast
 
 from . import guard
-from .device import Array, as_array, gpu, quiet
+from .device import HOST, Array, as_array, gpu, ndarray, quiet
 from .errors import DTypeError, GraphError, hinted
 from .graph import FREED, leading_to
 from .graph import reachable as reachable
@@ -190,6 +190,8 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
         if found is not None:
             return found
     extra = g.ndim - len(shape)
+    if shape and g.shape[extra:] == shape and g.__class__ is ndarray and g.dtype.itemsize > 2:
+        return HOST.add.reduce(g, axis=0 if extra == 1 else tuple(range(extra)))  # every bias
     grown = (i + extra for i, n in enumerate(shape) if n == 1 != g.shape[i + extra])
     axes = (*range(extra), *grown)
     if g.dtype.itemsize == 2 and not isinstance(g, Traced):  # 16-bit sums accumulate in float32
