@@ -1,11 +1,12 @@
 """The parts of the examples that make claims, checked against something that knows the answer.
 
 test_examples.py runs each example as a whole; here their functions are imported and compared with
-scikit-learn, with exact solutions, with data made for the purpose.
+scikit-learn, with exact solutions, with data made for the purpose, and on a stand-in for a GPU.
 """
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 from collections.abc import Iterator
@@ -14,8 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kernel_run import needs_emulator
 
 import gradengine as ge
+from gradengine.cuda import kernels, nvrtc
+from gradengine.cuda.standin import standin
 
 FOLDER = Path(__file__).parents[1] / "examples"
 
@@ -208,3 +212,117 @@ def test_the_op_that_is_differentiable_once_says_so():
     once = ge.grad(lambda x: op.NumpySnake.apply(x, a).sum())
     with pytest.raises(ge.GraphError, match="once_differentiable"):
         ge.grad(lambda x: once(x).sum())(x)
+
+
+# --- custom_kernel.py ----------------------------------------------------------------------------
+
+
+class RawModule:
+    """CuPy's RawModule on the stand-in: a user's CUDA source, run by the emulator."""
+
+    def __init__(self, code: str, options: tuple[str, ...], name_expressions: tuple[str, ...]):
+        assert options == ("-std=c++17",)
+        kernels.backend().add(code, name_expressions)
+
+    def get_function(self, name: str) -> Any:
+        return functools.partial(kernels.launch, name)
+
+
+@needs_emulator
+def test_the_kernels_of_a_user_run_and_are_differentiated(monkeypatch):
+    """The whole path of `--device cuda`: dispatch, launch, the real source, both orders."""
+    own = example("custom_kernel")
+    with standin() as backend, ge.default_device("cuda"):
+        monkeypatch.setattr(sys.modules["cupy"], "RawModule", RawModule, raising=False)
+        own.module.cache_clear()
+        try:
+            assert "epsilons" in own.check()
+            ran = {name.partition("<")[0] for name in backend.calls}
+            assert {"snake_forward", "snake_backward"} <= ran
+            x = ge.randn(6, 4, dtype=ge.float64)
+            a = ge.ones(4, dtype=ge.float64)
+            for changed in (x[:, ::2], x.T[:3].T):  # no contiguous rows
+                rate = a[: changed.shape[1]]
+                got, want = own.Snake.apply(changed, rate), own.custom_op.snake(changed, rate)
+                np.testing.assert_allclose(got.numpy(), want.numpy(), rtol=1e-12)
+            assert own.Snake.apply(x[:0], a).shape == (0, 4)
+        finally:
+            own.module.cache_clear()
+
+
+def test_the_kernels_of_a_user_compile():
+    own = example("custom_kernel")
+    try:
+        nvrtc.include_directories()
+        nvrtc.version()
+    except nvrtc.NvrtcMissing as error:
+        pytest.skip(f"compiling kernels: {error}")
+    assert own.compile_everywhere(("sm_75", "sm_90")).startswith("compiled for sm_75, sm_90")
+
+
+def test_without_a_gpu_the_op_is_numpys():
+    own = example("custom_kernel")
+    with ge.default_device("cpu"):
+        assert "epsilons" in own.check()
+        assert not own.fits(ge.ones(2, 3), ge.ones(3))
+
+
+@pytest.mark.gpu
+def test_the_kernels_of_a_user_on_a_gpu():
+    own = example("custom_kernel")
+    with ge.default_device("cuda"):
+        assert own.fits(ge.ones(2, 3), ge.ones(3))
+        assert "epsilons" in own.check()
+
+
+# --- pinn.py -------------------------------------------------------------------------------------
+
+
+def test_the_exact_solution_solves_the_equation():
+    pinn = example("pinn")
+    h = 1e-4
+    x, t = np.meshgrid(np.linspace(-0.9, 0.9, 7), [0.1, 0.3])
+    u = pinn.exact(x, t)
+    u_t = (pinn.exact(x, t + h) - pinn.exact(x, t - h)) / (2 * h)
+    u_x = (pinn.exact(x + h, t) - pinn.exact(x - h, t)) / (2 * h)
+    u_xx = (pinn.exact(x + h, t) - 2 * u + pinn.exact(x - h, t)) / h**2
+    np.testing.assert_allclose(u_t + u * u_x - pinn.VISCOSITY * u_xx, 0, atol=1e-5)
+    zero = np.zeros(5)
+    line = np.linspace(-1, 1, 5)
+    np.testing.assert_allclose(pinn.exact(line, zero), -np.sin(np.pi * line), atol=1e-15)
+    np.testing.assert_allclose(pinn.exact(zero + 1, np.linspace(0, 1, 5)), 0, atol=1e-12)
+
+
+def test_the_residual_is_that_of_a_known_function():
+    pinn = example("pinn")
+    places = ge.rand(20, 2, dtype=ge.float64)
+    x, t = places.numpy().T
+
+    def u(places: Any) -> Any:
+        return places[:, 0] ** 3 * ge.exp(places[:, 1])
+
+    wanted = x**3 * np.exp(t) + 3 * x**5 * np.exp(2 * t) - pinn.VISCOSITY * 6 * x * np.exp(t)
+    np.testing.assert_allclose(pinn.residual(u, places).numpy(), wanted, rtol=1e-12)
+
+
+# --- gan_penalty.py ------------------------------------------------------------------------------
+
+
+def test_the_gradient_penalty_of_a_known_slope():
+    gan = example("gan_penalty")
+    real, made = ge.randn(50, 2), ge.randn(50, 2)
+    weight = ge.tensor([3.0, 4.0], requires_grad=True)
+    penalty = gan.gradient_penalty(lambda y: y @ weight, real, made)
+    assert penalty.item() == pytest.approx(16.0, rel=1e-5)  # (|w| - 1)^2 at |w| = 5
+    penalty.backward()
+    np.testing.assert_allclose(weight.grad.numpy(), [4.8, 6.4], rtol=1e-5)
+
+
+def test_coverage_counts_modes():
+    gan = example("gan_penalty")
+    data = gan.draw_data(2000).numpy()
+    modes, close = gan.coverage(data)
+    assert modes == 8
+    assert close > 0.99
+    assert gan.coverage(data[data[:, 0] > 1])[0] == 3
+    assert gan.coverage(np.zeros((10, 2)))[1] == 0.0

@@ -52,6 +52,8 @@ CLAIMS: list[tuple[str, str, str, float]] = [
     ("recommender", "factorisation", "<", 0.94),
     ("time_series", "GRU", "<", 3.4),
     ("custom_op", "digits with Snake", ">", 90.0),
+    ("pinn", "relative L2 error", "<", 0.45),
+    ("gan_penalty", "gradient penalty", "<", 0.8),
     ("char_rnn", "held-out loss", "<", 2.95),  # frequencies of characters alone: 3.19
     ("char_gpt", "held-out loss", "<", 2.95),
 ]
