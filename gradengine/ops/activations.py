@@ -239,8 +239,13 @@ def _silu_slope(xp: Any, x: Any) -> Any:
     """s (1 + x (1 - s)): near its root this product keeps more digits than s + x s (1 - s)."""
     e = xp.exp(-xp.abs(x))
     r = 1 / (1 + e)
-    low, e = x < 0, e * r
-    return xp.where(low, e, r) * (1 + xp.clip(x, -1e4, 1e4) * xp.where(low, r, e))
+    left, right = xp.maximum(e, x < 0), xp.maximum(e, x >= 0)  # 1 on their side, e on the other
+    left *= r
+    left *= xp.clip(x, -1e4, 1e4)
+    left += 1
+    left *= right
+    left *= r
+    return left
 
 
 silu_slope = pointwise(
