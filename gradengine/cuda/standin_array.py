@@ -154,7 +154,10 @@ class ndarray:
 
     @shape.setter
     def shape(self, shape: Any) -> None:
-        self.host.shape = shape
+        shown = self.host.reshape(shape)
+        if shown.size and not np.shares_memory(shown, self.host):
+            raise AttributeError(f"cannot show {self.shape} as {shape} without a copy")
+        self.host = shown
 
     @property
     def real(self) -> Any:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from operator import is_
 from typing import Any, TypeAlias
 
-from gradengine.device import as_array, device_of, is_host, move, namespace
+from gradengine.device import as_array, device_of, guard, is_host, move, namespace
 from gradengine.errors import ShapeError, hinted
 from gradengine.tape import constant, is_sole_owner
 from gradengine.tensor import Tensor
@@ -85,7 +85,8 @@ class Member:
                     "the state belongs to another model; make a new optimiser",
                 )
             )
-        found = namespace(array).ascontiguousarray(found, dtype=wide_dtype(array))
+        with guard(array):
+            found = namespace(array).ascontiguousarray(found, dtype=wide_dtype(array))
         self.state[name] = found.reshape(array.shape)  # ascontiguousarray makes 0-d arrays 1-d
         return self.state[name]
 
