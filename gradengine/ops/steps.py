@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
+from .. import casting
 from ..device import as_array, empty_beside
 from ..errors import ShapeError, hinted
 from ..tape import Traced, constant, grad_enabled
@@ -125,10 +126,11 @@ def kept_back(carry: Any, start: Any, order: list[Span], k: int) -> Any:
 def room(x: Any, gates: int) -> Any:
     """Room for `gates` gates of x (rows, gates' share), which an op fills for its adjoint.
 
-    None where nothing is recorded, and for 16-bit floats, whose gates live in float32.
+    None where nothing is recorded, and for 16-bit floats, whose gates live in float32; also under
+    autocast, which would cast the room with everything else.
     """
     raw = x.array if isinstance(x, Traced) else as_array(x)
-    if not grad_enabled() or is_half(raw):
+    if not grad_enabled() or is_half(raw) or casting.current.get() is not None:
         return None
     return constant(Traced.plain, empty_beside(raw, (raw.shape[0], gates), raw.dtype))
 
