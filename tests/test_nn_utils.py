@@ -66,6 +66,8 @@ def test_the_norm_type_must_be_positive():
     with pytest.raises(OutOfRangeError, match="norm_type=0"):
         utils.get_total_norm([ge.ones(2)], 0)
     assert utils.get_total_norm([]).item() == 0
+    with pytest.raises(TypeError, match=r"tensors\[1\] is None(.|\n)*without a gradient"):
+        utils.get_total_norm([ge.ones(2), None])
 
 
 def test_clipping_with_a_norm_that_is_known():

@@ -50,6 +50,10 @@ def get_total_norm(
         raise OutOfRangeError(hinted(text, "give a positive number, or math.inf"))
     if not given:
         return creation.zeros(())
+    empty = [i for i, x in enumerate(given) if x is None]
+    if empty:
+        text = f"get_total_norm: tensors[{empty[0]}] is None"
+        raise TypeError(hinted(text, "leave parameters without a gradient out"))
     with no_grad():
         norms = [ops.vector_norm(widened(x), ord=norm_type) for x in given]
         total = ops.vector_norm(ops.stack(norms), ord=norm_type)
