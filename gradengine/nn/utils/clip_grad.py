@@ -44,7 +44,7 @@ def get_total_norm(
     >>> get_total_norm([ge.tensor([3.0]), ge.tensor([4.0])])
     tensor(5.)
     """
-    given = [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    given: list[Any] = [tensors] if isinstance(tensors, Tensor) else list(tensors)
     if norm_type <= 0:
         text = f"get_total_norm: norm_type={norm_type}"
         raise OutOfRangeError(hinted(text, "give a positive number, or math.inf"))
