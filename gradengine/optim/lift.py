@@ -87,7 +87,7 @@ class Member:
             )
         with guard(array):
             found = namespace(array).ascontiguousarray(found, dtype=wide_dtype(array))
-        self.state[name] = found.reshape(array.shape)  # ascontiguousarray makes 0-d arrays 1-d
+            self.state[name] = found.reshape(array.shape)  # the former makes 0-d arrays 1-d
         return self.state[name]
 
     def keep(self, index: int, array: Array) -> None:
@@ -256,7 +256,8 @@ class Plan:
         for member in self.members:
             small = 0 < math.prod(member.shape) <= SMALL
             if whole or not small or not is_host(namespace(member.array)):
-                self.units.append(Alone(member, whole))
+                with guard(member.array):
+                    self.units.append(Alone(member, whole))
             else:
                 together.setdefault(_pace(member), []).append(member)
         self.paced = [group for group in together.values() if counted and len(group) > 1]
