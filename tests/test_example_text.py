@@ -248,11 +248,15 @@ def test_rnn_goes_on_after_a_crash(whole: Any, tmp_path: Path, monkeypatch: pyte
 
 def test_a_second_ctrl_c_interrupts():
     module = example("char_rnn")
-    with module.CtrlC() as pressed:
-        signal.raise_signal(signal.SIGINT)
-        assert pressed.once
-        with pytest.raises(KeyboardInterrupt):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's & ignores it
+    try:
+        with module.CtrlC() as pressed:
             signal.raise_signal(signal.SIGINT)
+            assert pressed.once
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_rnn_refuses_the_checkpoint_of_another_run(whole: Any, tmp_path: Path):

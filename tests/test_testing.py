@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import wraps
 from itertools import islice
 from typing import Any
 
@@ -308,6 +309,7 @@ def _skewed(rule: Any, i: int | None = None) -> Any:
     if not callable(rule):
         return rule if rule is None else rule * SKEW
 
+    @wraps(rule)  # what it asks for is read off its signature
     def wrong(*args: Any, **params: Any) -> Any:
         found = rule(*args, **params)
         if i is None:

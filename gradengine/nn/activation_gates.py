@@ -21,7 +21,7 @@ class GELU(Module):
 
     >>> import gradengine as ge
     >>> GELU()(ge.tensor([0.0, 1.0]))
-    tensor([0.       , 0.8413448])
+    tensor([0.       , 0.8413447])
     """
 
     def __init__(self, approximate: str = "none") -> None:

@@ -163,7 +163,7 @@ def gelu(input: Tensor, approximate: str = "none") -> Tensor:
 
     >>> import gradengine as ge
     >>> gelu(ge.tensor([0.0, 1.0]))
-    tensor([0.       , 0.8413448])
+    tensor([0.       , 0.8413447])
     """
     return ops.gelu(input, approximate)
 
