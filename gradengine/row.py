@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, cast
 
 from . import guard, views
@@ -401,11 +402,10 @@ def _reads(rule: Any, skip: int, count: int) -> list[int]:
     ]
 
 
+@cache
 def _asks(rule: Any) -> bool:
     """Whether a rule for all inputs has a keyword `needed`: which cotangents will be used."""
-    code = rule.__code__
-    names = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
-    return "needed" in names
+    return "needed" in inspect.signature(rule).parameters
 
 
 def _like(x: Any) -> Any:
