@@ -6,10 +6,13 @@ folder of real data beside the checkout, where there is one.
 
 from __future__ import annotations
 
+import os
 import random
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # every core runs tests of its own
 
 import numpy as np
 import pytest
