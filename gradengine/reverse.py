@@ -290,9 +290,7 @@ def _dual_gradients(
         seeds.append(q)
         if dp is not None:
             tangents.append(dp)
-            bends.append(
-                q if q is not None else constant(p.plain, ones_like(p.array))
-            )
+            bends.append(q if q is not None else constant(p.plain, ones_like(p.array)))
         if dq is not None:
             tangents.append(p)
             bends.append(dq)
