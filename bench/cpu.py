@@ -74,7 +74,7 @@ def measure(workload: dict[str, Any], remotes: list[Remote], quick: bool) -> dic
     for remote in remotes:
         count = remote.prepare(workload["name"], seconds)
         if count:
-            counts[remote.library] = remote, count
+            counts[remote.side] = remote, count
     samples: dict[str, list[float]] = {name: [] for name in counts}
     for turn in range(rounds):
         for name in list(counts)[:: 1 if turn % 2 == 0 else -1]:
@@ -139,7 +139,7 @@ def main(argv: list[str] | None = None) -> None:
         for workload in chosen:
             rows.append(measure(workload, remotes, args.quick))
             print(report(rows[-1:]), flush=True)
-        facts = {remote.library: remote.facts() for remote in remotes}
+        facts = {remote.side: remote.facts() for remote in remotes}
     finally:
         for remote in remotes:
             remote.close()

@@ -24,7 +24,7 @@ class Remote:
     def __init__(self, find: Callable[[str, str], Callable[[], Any] | None], library: str) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.library = library
+        self.side = library
         self.process = context.Process(target=_serve, args=(theirs, find, library), daemon=True)
         self.process.start()
 

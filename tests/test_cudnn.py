@@ -291,7 +291,7 @@ def test_a_package_that_finds_no_library_is_a_missing_one(monkeypatch):
     with cudnn.using(None):
         monkeypatch.setattr(cudnn, "_missing", False)
         monkeypatch.setattr(cudnn.importlib, "import_module", lambda _: Lost())
-        assert cudnn.library() is None
+        assert cudnn.in_use() is None
 
 
 def test_errors_of_a_launch_are_not_swallowed(host, monkeypatch):

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.gpu
 def the_library():
     if not cudnn.installed():
         pytest.skip("nvidia-cudnn-frontend or cuDNN is not installed")
-    return cudnn.library()
+    return cudnn.in_use()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

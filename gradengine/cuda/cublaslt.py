@@ -192,7 +192,7 @@ class Plan:
     """
 
     def __init__(self, product: Product) -> None:
-        self.library, self.product = load(), product
+        self.calls, self.product = load(), product
         wide = product.dtype == "float64"
         number = ctypes.c_double if wide else ctypes.c_float
         self.one, self.beta = number(1), number(1 if product.accumulate else 0)
@@ -200,7 +200,7 @@ class Plan:
         self.operation = V()
         compute, scale = COMPUTE[product.compute], DTYPES["float64" if wide else "float32"]
         _check(
-            self.library.cublasLtMatmulDescCreate(ctypes.byref(self.operation), compute, scale),
+            self.calls.cublasLtMatmulDescCreate(ctypes.byref(self.operation), compute, scale),
             "descriptor",
         )
         self.set(TRANSPOSE_A, ctypes.c_int32(product.a.transposed))
@@ -221,7 +221,7 @@ class Plan:
     def set(self, attribute: int, value: Any) -> None:
         """One attribute of the operation."""
         size = ctypes.sizeof(value)
-        status = self.library.cublasLtMatmulDescSetAttribute(
+        status = self.calls.cublasLtMatmulDescSetAttribute(
             self.operation, attribute, ctypes.byref(value), size
         )
         _check(status, f"attribute {attribute}")
@@ -229,7 +229,7 @@ class Plan:
     def get(self, attribute: int, kind: Any) -> int:
         """One attribute of the operation, read back."""
         value, written = kind(), ctypes.c_size_t()
-        status = self.library.cublasLtMatmulDescGetAttribute(
+        status = self.calls.cublasLtMatmulDescGetAttribute(
             self.operation,
             attribute,
             ctypes.byref(value),
@@ -241,14 +241,14 @@ class Plan:
 
     def _layout(self, matrix: Matrix) -> Any:
         layout, kind = V(), DTYPES[self.product.dtype]
-        status = self.library.cublasLtMatrixLayoutCreate(
+        status = self.calls.cublasLtMatrixLayoutCreate(
             ctypes.byref(layout), kind, matrix.rows, matrix.cols, matrix.leading
         )
         _check(status, "layout")
         if self.product.batch > 1:
             count, stride = ctypes.c_int32(self.product.batch), ctypes.c_int64(matrix.stride)
             for attribute, value in ((BATCH_COUNT, count), (BATCH_STRIDE, stride)):
-                status = self.library.cublasLtMatrixLayoutSetAttribute(
+                status = self.calls.cublasLtMatrixLayoutSetAttribute(
                     layout, attribute, ctypes.byref(value), ctypes.sizeof(value)
                 )
                 _check(status, "layout of a batch")
@@ -261,20 +261,20 @@ class Plan:
         UnsupportedError where there is none.
         """
         preference = V()
-        _check(self.library.cublasLtMatmulPreferenceCreate(ctypes.byref(preference)), "preference")
+        _check(self.calls.cublasLtMatmulPreferenceCreate(ctypes.byref(preference)), "preference")
         a, b, d = self.product.a, self.product.b, self.product.d
         limits = zip(ALIGNMENTS, (a.alignment, b.alignment, d.alignment, d.alignment), strict=True)
         values = [(WORKSPACE_BYTES, ctypes.c_size_t(workspace))]
         values += [(attribute, ctypes.c_uint32(size)) for attribute, size in limits]
         try:
             for attribute, value in values:
-                status = self.library.cublasLtMatmulPreferenceSetAttribute(
+                status = self.calls.cublasLtMatmulPreferenceSetAttribute(
                     preference, attribute, ctypes.byref(value), ctypes.sizeof(value)
                 )
                 _check(status, "preference")
             found, count = Heuristic(), ctypes.c_int()
             left, right, out = self.layouts
-            status = self.library.cublasLtMatmulAlgoGetHeuristic(
+            status = self.calls.cublasLtMatmulAlgoGetHeuristic(
                 handle,
                 self.operation,
                 left,
@@ -287,7 +287,7 @@ class Plan:
                 ctypes.byref(count),
             )
         finally:
-            self.library.cublasLtMatmulPreferenceDestroy(preference)
+            self.calls.cublasLtMatmulPreferenceDestroy(preference)
         status = status or (0 if count.value else 15)
         kind = UnsupportedError if status in NO_ALGORITHM else GemmError
         _check(status, f"has no algorithm for {self.product}", kind)
@@ -295,9 +295,9 @@ class Plan:
 
     def __del__(self) -> None:
         for layout in getattr(self, "layouts", ()):
-            self.library.cublasLtMatrixLayoutDestroy(layout)
+            self.calls.cublasLtMatrixLayoutDestroy(layout)
         if getattr(self, "operation", None):
-            self.library.cublasLtMatmulDescDestroy(self.operation)
+            self.calls.cublasLtMatmulDescDestroy(self.operation)
 
 
 class CublasLt:
@@ -308,7 +308,7 @@ class CublasLt:
     """Bytes of scratch memory a product may use, what NVIDIA recommends for Hopper."""
 
     def __init__(self) -> None:
-        self.library = load()
+        self.calls = load()
         self._handles: dict[int, Any] = {}
         self._own = threading.local()
 
@@ -335,7 +335,7 @@ class CublasLt:
         plan.point(bias, aux)
         a, b, d = pointers
         left, right, out = plan.layouts
-        status = self.library.cublasLtMatmul(
+        status = self.calls.cublasLtMatmul(
             handle,
             plan.operation,
             ctypes.byref(plan.one),
@@ -370,6 +370,6 @@ class CublasLt:
     def _handle(self, device: int) -> Any:
         if device not in self._handles:
             handle = V()
-            _check(self.library.cublasLtCreate(ctypes.byref(handle)), "handle")
+            _check(self.calls.cublasLtCreate(ctypes.byref(handle)), "handle")
             self._handles[device] = handle
         return self._handles[device]

@@ -256,7 +256,7 @@ _chosen: Cudnn | None = None
 _missing = False
 
 
-def library() -> Cudnn | None:
+def in_use() -> Cudnn | None:
     """The library in use; None where the package or cuDNN is not installed."""
     global _chosen, _missing
     if _chosen is None and not _missing:
@@ -269,7 +269,7 @@ def library() -> Cudnn | None:
 
 def installed() -> bool:
     """Whether graphs can be asked for at all."""
-    return library() is not None
+    return in_use() is not None
 
 
 @contextmanager
@@ -291,7 +291,7 @@ def has_run(kind: str, inputs: dict[str, Array], outputs: dict[str, Array], **op
 
 def run(kind: str, inputs: dict[str, Array], outputs: dict[str, Array], **options: Any) -> bool:
     """Compute `outputs` from `inputs`; False where cuDNN is missing or has no plan."""
-    chosen = library()
+    chosen = in_use()
     if chosen is None:
         return False
     graph, arrays = describe(kind, inputs, outputs, **options)

@@ -110,7 +110,7 @@ _chosen: Library | None = None
 _missing = False
 
 
-def library() -> Library | None:
+def in_use() -> Library | None:
     """The library in use; None, with one warning, where cuBLASLt is not installed."""
     global _chosen, _missing
     if _chosen is None and not _missing:
@@ -143,7 +143,7 @@ def _run(
     product: Product, arrays: Sequence[Array], bias: Array | None = None, aux: Array | None = None
 ) -> None:
     """Launch on the current device and stream; every stream has a workspace of its own."""
-    chosen = library()
+    chosen = in_use()
     assert chosen is not None, "fits() says no where the library is missing"
     cupy: Any = importlib.import_module("cupy")
     device: int = cupy.cuda.runtime.getDevice()
@@ -171,7 +171,7 @@ def fits(*arrays: Array) -> bool:
     """Whether our products take these operands: one of the four float dtypes, and a library."""
     first = arrays[0].dtype
     same = all(x.dtype == first for x in arrays[1:])
-    return same and first.name in DTYPES and library() is not None
+    return same and first.name in DTYPES and in_use() is not None
 
 
 def _alignment(x: Array) -> int:

@@ -25,28 +25,27 @@ def adam(
     exp_avg_sq: Array,
     max_exp_avg_sq: Array = None,
     *,
-    step: int,
-    lr: float,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
-    amsgrad: bool = False,
-    decoupled_weight_decay: bool = False,
-    maximize: bool = False,
     out: Sequence[Array] | None = None,
+    **options: Any,
 ) -> Results:
     """`rules.adam` in one launch, in place of `out`."""
-    if amsgrad or out is None:
-        return rules.adam(
-            p, g, exp_avg, exp_avg_sq, max_exp_avg_sq, step=step, lr=lr, betas=betas, eps=eps,
-            weight_decay=weight_decay, amsgrad=amsgrad, maximize=maximize, out=out,
-            decoupled_weight_decay=decoupled_weight_decay,
-        )  # fmt: skip
+    if options.get("amsgrad") or out is None:
+        return rules.adam(p, g, exp_avg, exp_avg_sq, max_exp_avg_sq, out=out, **options)
     place, m, v = _filled(out, (p, exp_avg, exp_avg_sq))
+    beta1, beta2 = options.get("betas", (0.9, 0.999))
     steps.adam_step(
-        place, -g if maximize else g, m, v, step=step, lr=lr, beta1=betas[0], beta2=betas[1],
-        epsilon=eps, weight_decay=weight_decay, decoupled=decoupled_weight_decay,
-    )  # fmt: skip
+        place,
+        -g if options.get("maximize") else g,
+        m,
+        v,
+        step=options["step"],
+        lr=options["lr"],
+        beta1=beta1,
+        beta2=beta2,
+        epsilon=options.get("eps", 1e-8),
+        weight_decay=options.get("weight_decay", 0.0),
+        decoupled=options.get("decoupled_weight_decay", False),
+    )
     return place, m, v, None
 
 
@@ -55,30 +54,19 @@ def sgd(
     g: Array,
     momentum_buffer: Array = None,
     *,
-    lr: float,
-    momentum: float = 0.0,
-    dampening: float = 0.0,
-    weight_decay: float = 0.0,
-    nesterov: bool = False,
     maximize: bool = False,
     out: Sequence[Array] | None = None,
+    **options: Any,
 ) -> Results:
     """`rules.sgd` in one launch, in place of `out`."""
+    momentum = options.get("momentum", 0.0)
     first = momentum != 0 and momentum_buffer is None
     if out is None or (first and out[1] is None):
-        return rules.sgd(
-            p, g, momentum_buffer, lr=lr, momentum=momentum, dampening=dampening,
-            weight_decay=weight_decay, nesterov=nesterov, maximize=maximize, out=out,
-        )  # fmt: skip
-    given = (p,) if not momentum or first else (p, momentum_buffer)
-    place, *buffer = _filled(out, given)
-    b = out[1] if momentum else None
-    steps.sgd_step(
-        place, -g if maximize else g, b if first else buffer[0] if buffer else None, lr=lr,
-        momentum=momentum, dampening=dampening, weight_decay=weight_decay, nesterov=nesterov,
-        first=first,
-    )  # fmt: skip
-    return place, b
+        return rules.sgd(p, g, momentum_buffer, maximize=maximize, out=out, **options)
+    _filled(out, (p,) if not momentum or first else (p, momentum_buffer))
+    buffer = out[1] if momentum else None
+    steps.sgd_step(out[0], -g if maximize else g, buffer, first=first, **options)
+    return out[0], buffer
 
 
 def _filled(out: Sequence[Array], values: Sequence[Array]) -> list[Array]:
