@@ -13,10 +13,10 @@ from collections.abc import Callable
 from functools import partial as bind
 from typing import Any, cast
 
-from .device import SCALARS, as_array, gpu, is_host, is_scalar_class, namespace_of, ndarray
+from .device import HOST, SCALARS, as_array, gpu, is_host, is_scalar_class, namespace_of, ndarray
 from .errors import DTypeError, explain, hinted
 from .formulas import SPECIAL, device_handler, formula_namespace
-from .hostloops import COSTLY, in_blocks
+from .hostloops import COSTLY, fill_blockwise, in_blocks
 from .row import VALUE, Op, refuse_complex
 from .tape import Traced, constant, grad_enabled, record
 
@@ -58,7 +58,7 @@ def _wide(op: Op, xp: Any, one_array: bool) -> Callable[..., Any]:
     def one(x: Any) -> Any:
         return compute(xp, (x,), {}) if x.dtype.char in SPECIAL else formula(xp, x)
 
-    return in_blocks(one) if is_host(xp) else one
+    return in_blocks(one) if is_host(xp) and not op.single_pass else one
 
 
 class Unary(dict[type, Callable[..., Any]]):
@@ -71,7 +71,8 @@ class Unary(dict[type, Callable[..., Any]]):
     def __missing__(self, cls: type) -> Callable[..., Any]:
         if issubclass(cls, Traced):
             general = bool(cls.level) or not self.op.differentiable
-            handler = self._general if general else _traced_unary(self.op)
+            traced = _traced_unary if self.op.both is None else _traced_both
+            handler = self._general if general else traced(self.op)
         elif issubclass(cls, (list, tuple)):
             handler = self._lifted
         else:
@@ -112,6 +113,29 @@ def _traced_unary(op: Op) -> Callable[..., Any]:
         if node is None or not grad_enabled():
             return constant(x.plain, y)
         return record(x.plain, op, y, (node,), (y if save_y else None, a if save_x else None))
+
+    return traced
+
+
+def _traced_both(op: Op) -> Callable[..., Any]:
+    """As above, for a row that computes its slope beside its value; the tape saves it last."""
+    both, otherwise = cast(Any, op.both), _traced_unary(op)
+
+    def fill(y: Any, slope: Any, x: Any) -> None:
+        both(HOST, x, y, slope)
+
+    def traced(x: Any) -> Any:
+        a, node = x.array, x.node
+        if a.__class__ is not ndarray or a.dtype.char not in "fd" or not a.ndim:
+            return otherwise(x)
+        if node is None or not grad_enabled():
+            return otherwise(x)
+        y, slope = HOST.empty_like(a), HOST.empty_like(a)
+        try:
+            fill_blockwise(fill, (y, slope), a)
+        except Exception as error:
+            raise explain(op.name, error, (a,), None) from error
+        return record(x.plain, op, y, (node,), (None, a, slope))
 
     return traced
 

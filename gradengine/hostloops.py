@@ -10,6 +10,7 @@ Floor 0: stands on NumPy and the standard library.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -25,9 +26,12 @@ import numpy as np
 LARGE = 1 << 16
 """Elements from which an array is taken in blocks; below, everything fits the cache anyway."""
 BLOCK = 1 << 18
-"""Bytes of a block: four fit the second-level cache, and what a call costs is a few percent."""
-WORTH = 2e-4
-"""Seconds of work that are worth waking another thread."""
+"""Bytes of a block on one thread: four fit the second-level cache, and calls cost a few percent."""
+SHARED = 1 << 20
+"""Bytes of a block where threads share a loop: waiting for the interpreter's lock costs the more,
+the shorter the calls between."""
+WORTH = 3e-4
+"""Seconds of work that are worth waking another thread, which takes up to 5e-5."""
 MOST = 8
 """Threads by default at most: beyond, they wait for the interpreter's lock."""
 
@@ -148,21 +152,43 @@ def in_threads(work: Callable[[Any], None], parts: Any) -> None:
         raise errors[0]
 
 
-def for_parts(work: Callable[[Any], None], parts: Any, x: Any) -> None:
-    """work(part) for every part of `x`, in threads if it is large and on the CPU."""
-    if is_large(x):
-        in_threads(work, parts)
-    else:
-        for part in parts:
-            work(part)
+# --- how a loop is cut ---
 
-
-# --- elementwise functions, block by block ---
+_pace: dict[Any, float] = {}
+"""Seconds an element took in the last loop of a function: whether threads pay the next time."""
 
 
 def is_large(x: Any) -> bool:
     """Whether `x` is a NumPy array that is worth taking in blocks."""
     return x.__class__ is np.ndarray and x.size >= LARGE
+
+
+def for_blocks(work: Callable[[slice], None], count: int, like: Any, key: Any) -> None:
+    """work(slice) for blocks that cover range(count), `like` being an array as long as that.
+
+    `key` names the loop: how long it took tells the next time whether other threads are woken.
+    Blocks are small on one thread, where the cache counts; in several, calls must be long beside
+    the moments in which one waits for the interpreter's lock.
+    """
+    if not is_large(like):
+        work(slice(0, count))
+        return
+    threads, size = _team.size, like.nbytes
+    shared = threads > 1 and _pace.get(key, math.inf) * like.size > WORTH and not _team.is_member()
+    pieces = threads * -(-size // (threads * SHARED)) if shared else -(-size // BLOCK)
+    step = -(-count // max(1, min(pieces, count)))
+    parts = [slice(i, min(i + step, count)) for i in range(0, count, step)]
+    begun = time.perf_counter()
+    if shared:
+        in_threads(work, parts)
+    else:
+        for part in parts:
+            work(part)
+    spent = time.perf_counter() - begun
+    _pace[key] = (spent * threads if shared else spent) / like.size
+
+
+# --- elementwise functions, block by block ---
 
 
 def blockwise(function: Callable[..., Any], *xs: Any) -> Any:
@@ -172,44 +198,30 @@ def blockwise(function: Callable[..., Any], *xs: Any) -> Any:
     """
     flat, order = _flattened(xs)
     first = next(x for x in xs if x.__class__ is np.ndarray)
-    step = _even(first.size, first.nbytes)
-    if not order or step >= first.size:
-        return function(*xs)
-    begun = time.perf_counter()
-    head = function(*_part(flat, slice(step)))
-    spent = time.perf_counter() - begun
-    if head.__class__ is not np.ndarray or head.shape != (step,):
+    head = function(*_part(flat, slice(1))) if order else None
+    if head.__class__ is not np.ndarray or head.shape != (1,):
         return function(*xs)
     out = np.empty(first.shape, head.dtype, order)
     y = out.reshape(-1, order=order)
-    y[:step] = head
 
-    def work(start: int) -> None:
-        part = slice(start, start + step)
+    def work(part: slice) -> None:
         y[part] = function(*_part(flat, part))
 
-    _share(work, range(step, first.size, step), spent)
+    for_blocks(work, first.size, first, function)
     return out
 
 
-def fill_blockwise(function: Callable[..., None], like: Any, *xs: Any) -> Any:
-    """An array like `like` that `function(out, *xs)` fills, block by block as above."""
-    flat, order = _flattened((like, *xs))
-    step = _even(like.size, like.nbytes)
-    out = np.empty_like(like)
-    if not order or step >= like.size:
-        function(out, *xs)
-        return out
-    y = out.reshape(-1, order=order)
+def fill_blockwise(function: Callable[..., None], outs: Sequence[Any], *xs: Any) -> None:
+    """function(*outs, *xs), which fills `outs`, block by block as above where they are large."""
+    flat, order = _flattened((*outs, *xs)) if outs[0].size >= LARGE else ([], "")
+    if not order:
+        function(*outs, *xs)
+        return
 
-    def work(start: int) -> None:
-        part = slice(start, start + step)
-        function(y[part], *_part(flat[1:], part))
+    def work(part: slice) -> None:
+        function(*_part(flat, part))
 
-    begun = time.perf_counter()
-    work(0)
-    _share(work, range(step, like.size, step), time.perf_counter() - begun)
-    return out
+    for_blocks(work, outs[0].size, outs[0], function)
 
 
 def fill_rows(function: Callable[..., None], like: Any, *xs: Any) -> Any:
@@ -223,21 +235,12 @@ def fill_rows(function: Callable[..., None], like: Any, *xs: Any) -> Any:
         function(out, *xs)
         return out
     flat = [x.reshape(-1, like.shape[-1]) for x in (out, *xs)]
-    rows = len(flat[0])
-    step = _even(rows, like.nbytes)
 
-    def work(start: int) -> None:
-        function(*[x[start : start + step] for x in flat])
+    def work(part: slice) -> None:
+        function(*[x[part] for x in flat])
 
-    begun = time.perf_counter()
-    work(0)
-    _share(work, range(step, rows, step), time.perf_counter() - begun)
+    for_blocks(work, len(flat[0]), like, getattr(function, "__code__", function))
     return out
-
-
-def _even(count: int, size: int) -> int:
-    """How many of `count` things of `size` bytes together make a block: all blocks alike."""
-    return -(-count // -(-size // BLOCK))
 
 
 def _flattened(xs: Sequence[Any]) -> tuple[list[Any], Any]:
@@ -259,15 +262,6 @@ def _part(flat: Sequence[Any], part: slice) -> list[Any]:
     return [x[part] if x.__class__ is np.ndarray else x for x in flat]
 
 
-def _share(work: Callable[[Any], None], starts: range, spent: float) -> None:
-    """Work on the blocks that are left, in threads if the first took so long that it pays."""
-    if spent * len(starts) > WORTH:
-        in_threads(work, starts)
-    else:
-        for start in starts:
-            work(start)
-
-
 def in_blocks(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """The elementwise function of one array that takes large ones block by block."""
 
@@ -287,6 +281,13 @@ COSTLY = {
 # --- what formulas need: NumPy is slow beside a scalar, and where branches ---
 
 _levels: dict[tuple[float, Any], Any] = {}
+
+
+def at_least(xp: Any, x: Any, bound: float) -> Any:
+    """max(x, bound), a formula's constant, at the speed of a maximum of two arrays."""
+    if is_large(x) and x.dtype.char in "fd":
+        return np.clip(x, x.dtype.type(bound), x.dtype.type(math.inf))
+    return xp.maximum(x, level(bound, x))
 
 
 def level(value: float, x: Any) -> Any:

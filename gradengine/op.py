@@ -43,6 +43,8 @@ def pointwise(
     partials: Sequence[Formula | float | None] | None = None,
     sample: Any = None,
     kernel: str | None = None,
+    both: Callable[[Any, Any, Any, Any], None] | None = None,
+    single_pass: bool = False,
     differentiable: bool = True,
     arity: int | None = None,
     wide: bool | None = None,
@@ -54,7 +56,9 @@ def pointwise(
     `partial(y, x)` is dy/dx (a number where it is constant); ops of several inputs give
     `partials`, one for each, None for an input that has no derivative. Keyword parameters of
     the formula are parameters of the op. `wide` (default: for formulas) computes 16-bit floats in
-    float32.
+    float32. `both(xp, x, y, d)` fills y and d with value and slope where they share their costly
+    steps: on the CPU it is what a call takes that will be differentiated. A formula that is a
+    `single_pass` over a large array gains nothing by being taken in blocks.
     """
     rules = (partial,) if partials is None else tuple(partials)
     names, defaults = ((), {}) if isinstance(forward, str) else _signature(forward)
@@ -66,6 +70,8 @@ def pointwise(
         partials=rules if differentiable else None,
         domain=sample if sample is not None else Domain(),
         kernel=kernel,
+        both=both,
+        single_pass=single_pass,
         differentiable=differentiable,
         wide=callable(forward) if wide is None else wide,
         names=tuple(names[count:]),

@@ -18,11 +18,14 @@ from .tape import Node, fit
 
 Pull = Callable[[Node, Any, bool], Any]
 Chain = Callable[[Any, tuple[Any, ...]], Any]
+WORDS = {4: "int32", 8: "int64"}
 
 
 def pull_unary(op: Op) -> Pull:
     """The pull of a row of one input."""
     chain, general = _chain(op, 0), op.pull_general
+    if op.both is not None:
+        chain = _beside(op, chain)
 
     def pull(node: Node, g: Any, graph: bool) -> Any:
         if graph or node.meta is not None or g.itemsize == 2 or (gpu and g.__class__ in gpu):
@@ -77,7 +80,9 @@ def _chain(op: Op, i: int) -> Chain:
 
     def chain(g: Any, saved: tuple[Any, ...]) -> Any:
         if is_large(g):
-            return fill_blockwise(fill, g, g, *saved)
+            out = HOST.empty_like(g)
+            fill_blockwise(fill, (out,), g, *saved)
+            return out
         d = rule(*saved)
         if d.__class__ is float or d.__class__ is int:
             return op.chain(g, d)
@@ -85,14 +90,38 @@ def _chain(op: Op, i: int) -> Chain:
         return op.chain(g, d) if may_hold_nan(product) else product
 
     def fill(out: Any, g: Any, *saved: Any) -> None:
-        d: Any = rule(*saved)
-        simple = is_array(d) and (d.dtype is g.dtype or d.dtype.kind == "b")
-        if simple:
-            HOST.multiply(g, d, out)
-        if not simple or may_hold_nan(out):
-            out[...] = op.chain(g, d)
+        _multiply(op, out, g, rule(*saved))
 
     return chain
+
+
+def _beside(op: Op, otherwise: Chain) -> Chain:
+    """The chain of a row whose forward has left its slope behind the saved arrays."""
+
+    def chain(g: Any, saved: tuple[Any, ...]) -> Any:
+        if len(saved) < 3:
+            return otherwise(g, saved)
+        out = HOST.empty_like(g)
+        fill_blockwise(fill, (out,), g, saved[2])
+        return out
+
+    def fill(out: Any, g: Any, slope: Any) -> None:
+        _multiply(op, out, g, slope)
+
+    return chain
+
+
+def _multiply(op: Op, out: Any, g: Any, d: Any) -> None:
+    """out = g * d by the chain rule, where 0 times anything is 0."""
+    if is_array(d) and d.dtype.kind == "b" and g.dtype.itemsize in WORDS and out.shape == d.shape:
+        word = WORDS[g.dtype.itemsize]  # an integer times 0 or 1 cuts exactly, infinities too
+        HOST.multiply(g.view(word), d, out=out.view(word))
+        return
+    simple = is_array(d) and d.dtype is g.dtype
+    if simple:
+        HOST.multiply(g, d, out)
+    if not simple or may_hold_nan(out):
+        out[...] = op.chain(g, d)
 
 
 def _scaled(op: Op, factor: Any) -> Chain:

@@ -42,6 +42,7 @@ class Op:
     __slots__ = (
         "adjoints",
         "arity",
+        "both",
         "cases",
         "codes",
         "defaults",
@@ -59,6 +60,7 @@ class Op:
         "partials",
         "pull",
         "raw",
+        "single_pass",
         "table",
         "view",
         "wide",
@@ -71,6 +73,8 @@ class Op:
         self.joint: Callable[..., Any] | None = None
         self.linear: tuple[int, ...] = fields.get("linear", ())
         self.kernel: str | None = fields.get("kernel")
+        self.single_pass: bool = fields.get("single_pass", False)
+        self.both: Callable[..., None] | None = fields.get("both")
         self.domain: Any = fields.get("domain")
         self.cases: Sequence[Case] = fields.get("cases", ())
         self.differentiable: bool = fields.get("differentiable", True)
@@ -269,8 +273,8 @@ class Op:
                 with there:
                     return [*self.pull_general(node, g, graph)]
             found = launcher.pull(self, node, g)
-        if graph:
-            saved = _retrace(saved, node, g.plain)
+        if graph:  # behind the inputs may stand a slope, for the pass over raw arrays
+            saved = _retrace(saved[: 1 + len(inputs)], node, g.plain)
         rules = self.partials
         if rules is not None and meta is not None:
             saved = promoted(saved, g.dtype)

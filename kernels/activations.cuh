@@ -1,7 +1,8 @@
 // activations.cuh: one functor per activation, value beside derivative, in the order of the rows in
-// gradengine/ops/activations.py. M is the arithmetic policy of math.cuh, A its float or double; the
-// parameters are members, in the row's order. Formulas and the derivative at kinks are PyTorch's.
-// Comparisons are written so that a NaN falls through to the branch that returns it.
+// gradengine/ops/activations.py and then gates.py. M is the arithmetic policy of math.cuh, A its
+// float or double; the parameters are members, in the row's order. Formulas and the derivative at
+// kinks are PyTorch's. Comparisons are written so that a NaN falls through to the branch that
+// returns it.
 #pragma once
 #include "math.cuh"
 
@@ -64,54 +65,6 @@ template <class M> struct Celu {
   A alpha;
   GE_HD A forward(A x) const { return x > A(0) ? x : alpha * M::expm1(x * (A(1) / alpha)); }
   GE_HD A partial(A x) const { return x > A(0) ? A(1) : M::exp(x * (A(1) / alpha)); }
-};
-
-// --- smooth gates: x times a sigmoid-like curve -------------------------------------------------
-// y = x Phi(x); y' = Phi(x) + x phi(x), Phi and phi the standard normal's
-template <class M> struct Gelu {
-  using A = scalar<M>;
-  GE_HD A forward(A x) const { return M::gelu(x); }
-  GE_HD A partial(A x) const { return M::gelu_slope(x); }
-};
-
-// y = x/2 (1 + tanh u) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3);
-// y' = s + 2 x u' s (1 - s)
-template <class M> struct GeluTanh {
-  using A = scalar<M>;
-  GE_HD A twice_u(A x) const {
-    return x * (A(1.59576912160573071175) + A(0.0713548162726002527) * x * x);
-  }
-  GE_HD A forward(A x) const { return bounded_below(x) * logistic<M>(twice_u(x)); }
-  GE_HD A partial(A x) const {
-    const A z = twice_u(x), e = M::exp(-magnitude(z)), r = M::reciprocal(A(1) + e);
-    const A slope = x * (A(1.59576912160573071175) + A(0.2140644488178007581) * x * x);
-    return (x < A(0) ? e * r : r) + (e == A(0) ? A(0) : slope * e * r * r);
-  }
-};
-
-// y = x sigmoid(x); y' = s + x s (1 - s)
-template <class M> struct Silu {
-  using A = scalar<M>;
-  GE_HD A forward(A x) const { return bounded_below(x) * logistic<M>(x); }
-  GE_HD A partial(A x) const {
-    const A e = M::exp(-magnitude(x)), r = M::reciprocal(A(1) + e);
-    return (x < A(0) ? e * r : r) + (e == A(0) ? A(0) : x * e * r * r);
-  }
-};
-
-// y = x tanh(softplus x). With e = e^x and n = e (e + 2): tanh(softplus x) = n / (n + 2), and
-// y' = n / (n + 2) + 4 x e (1 + e) / (n + 2)^2. Above 20 (40 in double) tanh rounds to 1.
-template <class M> struct Mish {
-  using A = scalar<M>;
-  static constexpr A linear = sizeof(A) == 4 ? A(20) : A(40);
-  GE_HD A forward(A x) const {
-    const A e = M::exp(x > linear ? linear : x), n = e * (e + A(2));
-    return bounded_below(x) * (n * M::reciprocal(n + A(2)));
-  }
-  GE_HD A partial(A x) const {
-    const A e = M::exp(x > linear ? linear : x), n = e * (e + A(2)), r = M::reciprocal(n + A(2));
-    return x > linear ? A(1) : n * r + (e == A(0) ? A(0) : A(4) * x * e * (A(1) + e) * r * r);
-  }
 };
 
 // --- sigmoids -----------------------------------------------------------------------------------
@@ -225,6 +178,54 @@ template <class M> struct Threshold {
   A threshold, value;
   GE_HD A forward(A x) const { return x <= threshold ? value : x; }
   GE_HD A partial(A x) const { return x > threshold ? A(1) : A(0); }
+};
+
+// --- smooth gates: x times a sigmoid-like curve -------------------------------------------------
+// y = x Phi(x); y' = Phi(x) + x phi(x), Phi and phi the standard normal's
+template <class M> struct Gelu {
+  using A = scalar<M>;
+  GE_HD A forward(A x) const { return M::gelu(x); }
+  GE_HD A partial(A x) const { return M::gelu_slope(x); }
+};
+
+// y = x/2 (1 + tanh u) = x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3);
+// y' = s + 2 x u' s (1 - s)
+template <class M> struct GeluTanh {
+  using A = scalar<M>;
+  GE_HD A twice_u(A x) const {
+    return x * (A(1.59576912160573071175) + A(0.0713548162726002527) * x * x);
+  }
+  GE_HD A forward(A x) const { return bounded_below(x) * logistic<M>(twice_u(x)); }
+  GE_HD A partial(A x) const {
+    const A z = twice_u(x), e = M::exp(-magnitude(z)), r = M::reciprocal(A(1) + e);
+    const A slope = x * (A(1.59576912160573071175) + A(0.2140644488178007581) * x * x);
+    return (x < A(0) ? e * r : r) + (e == A(0) ? A(0) : slope * e * r * r);
+  }
+};
+
+// y = x sigmoid(x); y' = s + x s (1 - s)
+template <class M> struct Silu {
+  using A = scalar<M>;
+  GE_HD A forward(A x) const { return bounded_below(x) * logistic<M>(x); }
+  GE_HD A partial(A x) const {
+    const A e = M::exp(-magnitude(x)), r = M::reciprocal(A(1) + e);
+    return (x < A(0) ? e * r : r) + (e == A(0) ? A(0) : x * e * r * r);
+  }
+};
+
+// y = x tanh(softplus x). With e = e^x and n = e (e + 2): tanh(softplus x) = n / (n + 2), and
+// y' = n / (n + 2) + 4 x e (1 + e) / (n + 2)^2. Above 20 (40 in double) tanh rounds to 1.
+template <class M> struct Mish {
+  using A = scalar<M>;
+  static constexpr A linear = sizeof(A) == 4 ? A(20) : A(40);
+  GE_HD A forward(A x) const {
+    const A e = M::exp(x > linear ? linear : x), n = e * (e + A(2));
+    return bounded_below(x) * (n * M::reciprocal(n + A(2)));
+  }
+  GE_HD A partial(A x) const {
+    const A e = M::exp(x > linear ? linear : x), n = e * (e + A(2)), r = M::reciprocal(n + A(2));
+    return x > linear ? A(1) : n * r + (e == A(0) ? A(0) : A(4) * x * e * (A(1) + e) * r * r);
+  }
 };
 
 }  // namespace ge

@@ -16,7 +16,7 @@ from scipy import special
 import gradengine as ge
 from gradengine import ops
 from gradengine.op import Op, registry
-from gradengine.ops import activations, arithmetic, elementary
+from gradengine.ops import activations, arithmetic, elementary, gates
 
 Function = Callable[..., Any]
 
@@ -73,7 +73,7 @@ BINARY = [
     for op in registry.values()
     if op.arity == 2
     and op.differentiable
-    and any(op.function in vars(m).values() for m in (arithmetic, elementary, activations))
+    and any(op.function in vars(m).values() for m in (arithmetic, elementary, activations, gates))
 ]
 
 
@@ -198,7 +198,7 @@ def test_rows_and_functors_have_the_same_names_in_the_same_order():
 def registry_file(kernel: str) -> Any:
     """The module that states the row of a kernel."""
     (function,) = [op.function for op in registry.values() if op.kernel == kernel]
-    return next(m for m in (arithmetic, elementary, activations) if function in vars(m).values())
+    return next(m for m in (arithmetic, elementary, activations, gates) if function in vars(m).values())
 
 
 @pytest.mark.parametrize("name", ["divide", "multiply", "power", "atan2", "hypot", "logaddexp"])

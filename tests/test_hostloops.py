@@ -56,6 +56,29 @@ def test_blocks_change_no_bit(name: str, dtype: str, monkeypatch: pytest.MonkeyP
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["sigmoid", "gelu"])
+def test_a_value_is_the_same_whether_or_not_a_gradient_is_asked_for(name: str, dtype: str):
+    x = np.linspace(-800, 800, 4001).astype(dtype)
+    x[::1000] = np.nan
+    op = registry[name].function
+    with np.errstate(under="ignore"):
+        plain = op(ge.tensor(x)).numpy()
+        np.testing.assert_array_equal(op(ge.tensor(x, requires_grad=True)).numpy(), plain)
+
+
+def test_sigmoid_s_tails_are_right_beside_anything():
+    x = np.array([-103, -95, -88.5, -86.9, 0, 95, np.nan, np.inf, -np.inf], np.float32)
+    t = ge.tensor(x, requires_grad=True)
+    y = ge.sigmoid(t)
+    y.backward(ge.tensor(np.ones_like(x)))
+    wide = x.astype(np.float64)
+    e = np.exp(-np.abs(wide))
+    tiny = np.finfo(np.float32).smallest_subnormal
+    np.testing.assert_allclose(y.numpy(), np.where(wide < 0, e, 1) / (1 + e), rtol=4e-7, atol=tiny)
+    np.testing.assert_allclose(t.grad.numpy(), e / (1 + e) ** 2, rtol=8e-7, atol=tiny)
+
+
 ROWWISE: dict[str, Callable[[ge.Tensor], ge.Tensor]] = {
     "softmax": lambda x: ge.softmax(x, axis=-1),
     "log_softmax": lambda x: ge.log_softmax(x, axis=-1),

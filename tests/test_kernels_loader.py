@@ -361,10 +361,11 @@ def test_rows_and_functors_match_one_to_one() -> None:
 
 
 def test_activations_stand_in_the_rows_order() -> None:
-    """kernels/activations.cuh lists what gradengine/ops/activations.py lists, in one order."""
-    from gradengine.ops import activations
+    """kernels/activations.cuh lists what ops/activations.py and ops/gates.py list, in one order."""
+    from gradengine.ops import activations, gates
 
-    rows = re.findall(r'^    kernel="(\w+)",$', inspect.getsource(activations), re.MULTILINE)
+    text = inspect.getsource(activations) + inspect.getsource(gates)
+    rows = re.findall(r'^    kernel="(\w+)",$', text, re.MULTILINE)
     names = [f.name for f in source.functors().values() if f.header == "activations.cuh"]
     assert len(names) > 20
     assert names == rows

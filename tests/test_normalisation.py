@@ -44,6 +44,17 @@ def test_softmax_family_is_scipys(axis: Any):
     np.testing.assert_allclose(ge.softmin(t(X)).numpy(), scipy.special.softmax(-X, axis=-1))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_softmax_of_a_row_depends_on_that_row_alone(dtype: str):
+    rows = np.stack([X[0, 0], X[0, 0] - 70, X[0, 0] + 90, 1e4 * X[0, 0], [-80, -3, 0, 59.9]])
+    rows = rows.astype(dtype)
+    together = ge.softmax(ge.tensor(rows)).numpy()
+    for row, found in zip(rows, together, strict=True):
+        np.testing.assert_array_equal(ge.softmax(ge.tensor(row)).numpy(), found)
+        expected = scipy.special.softmax(row.astype(np.float64))
+        np.testing.assert_allclose(found, expected, rtol=10 * np.finfo(dtype).eps, atol=1e-45)
+
+
 @pytest.mark.parametrize("order", [1, 1.5, 2, 3, INF, -INF, 0])
 @pytest.mark.parametrize("axis", [0, -1])
 def test_norms_are_numpys(order: float, axis: int):

@@ -104,27 +104,29 @@ from .logic import signbit as signbit
 # --- activations ---
 from .activations import celu as celu
 from .activations import elu as elu
-from .activations import gelu as gelu
-from .activations import glu as glu
 from .activations import hardshrink as hardshrink
 from .activations import hardsigmoid as hardsigmoid
 from .activations import hardswish as hardswish
 from .activations import hardtanh as hardtanh
 from .activations import leaky_relu as leaky_relu
 from .activations import log_sigmoid as log_sigmoid
-from .activations import mish as mish
 from .activations import prelu as prelu
 from .activations import relu as relu
 from .activations import relu6 as relu6
 from .activations import selu as selu
 from .activations import sigmoid as sigmoid
-from .activations import silu as silu
 from .activations import softplus as softplus
 from .activations import softshrink as softshrink
 from .activations import softsign as softsign
 from .activations import tanh as tanh
 from .activations import tanhshrink as tanhshrink
 from .activations import threshold as threshold
+
+# --- gates ---
+from .gates import gelu as gelu
+from .gates import glu as glu
+from .gates import mish as mish
+from .gates import silu as silu
 
 # --- axes ---
 from .axes import broadcast_shapes as broadcast_shapes

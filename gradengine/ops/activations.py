@@ -8,26 +8,23 @@ exponentials only of what is not positive, and slopes from x, since y has lost w
 Letters: `x` input, `w` weight, `y` output; each derivative is dy/d(input) of `(y, *inputs)`.
 
 >>> import gradengine as ge
->>> ge.silu(ge.tensor([-float("inf"), 0.0, 2.0]))
-tensor([-0.      ,  0.      ,  1.761594])
+>>> ge.sigmoid(ge.tensor([-float("inf"), 0.0]))
+tensor([0. , 0.5])
 
 Floor 3: stands on op.py, arithmetic.py and elementary.py.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from ..errors import ShapeError, hinted
-from ..hostloops import level
+from ..device import is_array, is_host
+from ..hostloops import at_least
 from ..op import pointwise, real, zero_like
-from .arithmetic import abs, alike, clip, filled, multiply, select, square
-from .elementary import exp, normal_pdf
-from .normal import DENSITY, magnitude, tail_parts
+from .arithmetic import abs, alike, filled, select, square
+from .elementary import exp
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
-GELU_LINEAR, GELU_CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715 * 2 * math.sqrt(2 / math.pi)
 KINK = real(-2, 2, 0)
 KINKS = real(-8, 8, -6, -3, -1, -0.5, 0, 0.5, 1, 3, 6)
 WIDE = real(-6, 6)
@@ -36,12 +33,45 @@ WIDE = real(-6, 6)
 # --- what several of them share ---
 
 
-def _logistic(xp: Any, x: Any) -> Any:
+def logistic(xp: Any, x: Any) -> Any:
     """1 / (1 + e**-x) from e**-|x|, which neither overflows nor rounds 1 + e to 1 too early."""
     e = xp.exp(-xp.abs(x))
     top = xp.maximum(e, x >= 0)
     top /= 1 + e
     return top
+
+
+LOWEST = {"f": -87.0, "d": -708.0}
+"""By a dtype's character: from here on e**-x is finite, and its inverse not denormal."""
+
+
+def _sigmoid_both(xp: Any, x: Any, y: Any, d: Any) -> None:
+    """y = 1 / (1 + e) and d = e y y with e = e**-x; where e would overflow, y = d = e**x."""
+    lowest = LOWEST[x.dtype.char]
+    below = x.size and not x.min() >= lowest  # also with a NaN
+    e = xp.negative(x, out=d)
+    if below:
+        xp.minimum(e, -lowest, out=e)
+    xp.exp(e, out=e)
+    xp.add(e, 1, out=y)
+    xp.divide(1, y, out=y)
+    if d is not None:
+        d *= y
+        d *= y
+    if below:
+        tail = x < lowest
+        y[tail] = xp.exp(x[tail])
+        if d is not None:
+            d[tail] = y[tail]
+
+
+def _sigmoid(xp: Any, x: Any) -> Any:
+    """Of arrays on the CPU the same digits as above; elsewhere nothing may wait for x's values."""
+    if not is_host(xp) or not is_array(x) or not x.ndim or x.dtype.char not in LOWEST:
+        return logistic(xp, x)
+    y = xp.empty_like(x)
+    _sigmoid_both(xp, x, y, None)
+    return y
 
 
 def _log1p_exp(xp: Any, x: Any) -> Any:
@@ -51,10 +81,16 @@ def _log1p_exp(xp: Any, x: Any) -> Any:
 
 sech2 = pointwise(
     "sech2",
-    forward=lambda xp, x: xp.square(1 / xp.cosh(x)),
+    forward=lambda xp, x: _sech2(xp, x),
     partial=lambda y, x: -2 * y * tanh(x),
     doc="1 / cosh(x)**2, the slope of tanh, with all its digits where 1 - tanh(x)**2 has none.",
 )
+
+
+def _sech2(xp: Any, x: Any) -> Any:
+    r = 1 / xp.cosh(x)
+    r *= r
+    return r
 
 
 def _sigmoid_slope(xp: Any, x: Any) -> Any:
@@ -76,7 +112,8 @@ sigmoid_slope = pointwise(
 
 relu = pointwise(
     "relu",
-    forward=lambda xp, x: xp.maximum(x, level(0, x)),
+    forward=lambda xp, x: at_least(xp, x, 0),
+    single_pass=True,
     partial=lambda y, _x: y > 0,
     sample=KINK,
     kernel="Relu",
@@ -150,145 +187,6 @@ celu = pointwise(
     doc="x above 0, else alpha (e**(x / alpha) - 1), whose slope has no step; Barron 2017.",
 )
 
-# --- smooth gates: x times a curve from 0 to 1; the cut keeps -inf * 0 away ---
-
-
-def _gelu(xp: Any, x: Any) -> Any:
-    """max(x, 0) - |x| P(-|x|): one formula for both signs, without a branch."""
-    size = magnitude(xp, x)
-    tail, e, height = tail_parts(xp, size)
-    e *= height
-    tail *= e
-    tail *= size
-    return xp.maximum(x, level(0, x)) - tail
-
-
-def _gelu_slope(xp: Any, x: Any) -> Any:
-    """P(x) + x P'(x): on the left s = P(-|x|) - |x| P'(x), on the right 1 - s."""
-    size = magnitude(xp, x)
-    twice, e, height = tail_parts(xp, size)
-    e *= 2 * height
-    size *= DENSITY / height
-    twice -= size
-    twice *= e
-    right = (x >= 0).astype(twice.dtype)
-    twice *= 0.5 - right
-    twice += right
-    return twice
-
-
-def _gelu_bend(_y: Any, x: Any) -> Any:
-    x = clip(x, -40.0, 40.0)  # beyond, the density has underflowed
-    return (2 - x * x) * normal_pdf(x)
-
-
-gelu_slope = pointwise(
-    "gelu_slope",
-    forward=_gelu_slope,
-    partial=_gelu_bend,
-    sample=WIDE,
-    doc="The derivative of gelu, P(x) + x P'(x); dy/dx = (2 - x**2) P'(x).",
-)
-gelu_erf = pointwise(
-    "gelu",
-    forward=_gelu,
-    partial=lambda _y, x: gelu_slope(x),
-    sample=WIDE,
-    kernel="Gelu",
-    doc="x P(x), P the normal distribution function; Hendrycks and Gimpel 2016, section 2.",
-)
-
-
-def _gelu_exponent(x: Any) -> Any:
-    return x * (GELU_LINEAR + GELU_CUBIC * x * x)
-
-
-def _gelu_tanh_slope(_y: Any, x: Any) -> Any:
-    x = clip(x, -100.0, 100.0)  # where the gate is 0 or 1 to the last digit
-    z = _gelu_exponent(x)
-    return sigmoid(z) + x * (GELU_LINEAR + 3 * GELU_CUBIC * x * x) * sigmoid_slope(z)
-
-
-gelu_tanh = pointwise(
-    "gelu_tanh",
-    forward=lambda xp, x: (
-        xp.maximum(x, -100) * _logistic(xp, _gelu_exponent(xp.clip(x, -100, 100)))
-    ),
-    partial=_gelu_tanh_slope,
-    sample=WIDE,
-    kernel="GeluTanh",
-    doc="x (1 + tanh(sqrt(2/pi) (x + 0.044715 x**3))) / 2; Hendrycks and Gimpel 2016, section 2.",
-)
-
-
-def gelu(x: Any, /, approximate: str = "none") -> Any:
-    """x P(x) with the normal distribution function P; `approximate="tanh"` takes a tanh for P.
-
-    Hendrycks and Gimpel 2016, section 2.
-
-    >>> import gradengine as ge
-    >>> ge.gelu(ge.tensor([0.0, 8.0]))
-    tensor([0., 8.])
-    """
-    if approximate not in ("none", "tanh"):
-        raise ValueError(hinted(f"gelu: approximate={approximate!r}", 'use "none" or "tanh"'))
-    return gelu_erf(x) if approximate == "none" else gelu_tanh(x)
-
-
-def _silu_slope(xp: Any, x: Any) -> Any:
-    """s (1 + x (1 - s)): near its root this product keeps more digits than s + x s (1 - s)."""
-    e = xp.exp(-xp.abs(x))
-    r = 1 / (1 + e)
-    left, right = xp.maximum(e, x < 0), xp.maximum(e, x >= 0)  # 1 on their side, e on the other
-    left *= r
-    left *= xp.clip(x, -1e4, 1e4)
-    left += 1
-    left *= right
-    left *= r
-    return left
-
-
-silu_slope = pointwise(
-    "silu_slope",
-    forward=_silu_slope,
-    partial=lambda _y, x: sigmoid_slope(x) * (2 - x * tanh(0.5 * x)),
-    sample=WIDE,
-    doc="The derivative of silu.",
-)
-silu = pointwise(
-    "silu",
-    forward=lambda xp, x: xp.maximum(x, -1e4) * _logistic(xp, x),
-    partial=lambda _y, x: silu_slope(x),
-    sample=WIDE,
-    kernel="Silu",
-    doc="x sigmoid(x); Hendrycks and Gimpel 2016, section 2; also called swish.",
-)
-
-
-def _mish(xp: Any, x: Any) -> Any:
-    """tanh(log(1 + e)) is n / (n + 2) for n = e (e + 2), and 1 to the last digit from x = 40."""
-    e = xp.exp(xp.minimum(x, 40))
-    n = e * (e + 2)
-    return xp.maximum(x, -1e4) * (n / (n + 2))
-
-
-def _mish_slope(_y: Any, x: Any) -> Any:
-    x = clip(x, -1e4, 40.0)
-    e = exp(x)
-    n = e * (e + 2)
-    r = 1 / (n + 2)
-    return n / (n + 2) + e * (4 * x * (1 + e) * r * r)  # e last: it may have few bits left
-
-
-mish = pointwise(
-    "mish",
-    forward=_mish,
-    partial=_mish_slope,
-    sample=WIDE,
-    kernel="Mish",
-    doc="x tanh(softplus(x)); Misra 2019, eq. 1.",
-)
-
 # --- sigmoids ---
 
 softplus = pointwise(
@@ -312,7 +210,8 @@ def _softplus(xp: Any, x: Any, beta: float) -> Any:
 
 sigmoid = pointwise(
     "sigmoid",
-    forward=_logistic,
+    forward=_sigmoid,
+    both=_sigmoid_both,
     partial=lambda _y, x: sigmoid_slope(x),
     sample=WIDE,
     kernel="Sigmoid",
@@ -413,27 +312,3 @@ threshold = pointwise(
     kernel="Threshold",
     doc="x above the threshold, else value; dy/dx = 1 above, else 0.",
 )
-
-# --- gated in halves ---
-
-
-def glu(x: Any, /, axis: int = -1) -> Any:
-    """a sigmoid(b) for the two halves a and b of `x` along `axis`; Dauphin et al. 2017, eq. 1.
-
-    The axis must have an even size; ShapeError otherwise.
-
-    >>> import gradengine as ge
-    >>> ge.glu(ge.tensor([1.0, 2.0, 0.0, 0.0]))
-    tensor([0.5, 1. ])
-    """
-    size = x.shape[axis]
-    if size % 2:
-        raise ShapeError(
-            hinted(
-                f"glu: axis {axis} of {tuple(x.shape)} has odd size {size}",
-                "give twice as many features: the second half gates the first",
-            )
-        )
-    before = (slice(None),) * (axis % x.ndim)
-    half = size // 2
-    return multiply(x[(*before, slice(half))], sigmoid(x[(*before, slice(half, None))]))

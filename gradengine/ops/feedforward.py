@@ -20,16 +20,14 @@ from typing import Any, cast
 from .. import casting
 from ..device import as_array, is_host, namespace
 from ..errors import OutOfRangeError, ShapeError, hinted
-from ..hostloops import for_parts
+from ..hostloops import for_blocks
 from ..op import case, primitive
 from ..tape import Traced, constant, grad_enabled
-from .activations import gelu_tanh, relu
+from .activations import relu
+from .gates import gelu_tanh
 from .linalg import is_half, linear, matmul, wide_product
 
 ACTIVATIONS: dict[str, Any] = {"relu": relu, "gelu_tanh": gelu_tanh}
-
-BLOCK = 1 << 17
-"""Bytes of the rows that are bent at a time: they and what the formula makes stay in the cache."""
 
 
 # --- the op ---
@@ -154,20 +152,11 @@ def _alike(xp: Any, *arrays: Any) -> Sequence[Any]:
 
 
 def _in_blocks(work: Callable[[slice], None], x: Any, bend: Any) -> None:
-    """work(slice) for slices of rows that fit into the cache; on a GPU one of all.
-
-    In threads where that pays: GELU computes longer than it waits for memory, ReLU does not.
-    """
-    step = max(1, BLOCK // max(1, x.shape[1] * x.dtype.itemsize))
-    if step >= len(x) or not is_host(namespace(x)):
-        work(slice(None))
-        return
-    parts = [slice(i, i + step) for i in range(0, len(x), step)]
-    if bend is gelu_tanh:
-        for_parts(work, parts, x)
+    """work(slice) for slices of rows that fit into the cache; on a GPU one of all."""
+    if is_host(namespace(x)):
+        for_blocks(work, len(x), x, (work.__code__, bend))
     else:
-        for part in parts:
-            work(part)
+        work(slice(None))
 
 
 def _signs(xp: Any, h: Any, shape: tuple[int, int]) -> Any:

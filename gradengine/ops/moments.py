@@ -12,14 +12,13 @@ Floor 3: stands on device.py, tape.py and linalg.py.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from ..device import as_array, empty_beside, is_host
+from ..hostloops import BLOCK, SHARED, for_blocks
 from ..tape import Traced, constant
 from .linalg import inner, is_half
-
-BLOCK = 1 << 18
-"""Bytes of a block of rows: three such blocks stay in the second-level cache."""
 
 CHUNK = 64
 """Numbers summed one after the other along the first axis."""
@@ -37,18 +36,24 @@ def view(x: Any, over: str) -> Any:
     return x.reshape(x.shape[0], x.shape[1], math.prod(x.shape[2:]))
 
 
-def blocks(xp: Any, x: Any, over: str) -> Any:
-    """Slices of the first axis that no statistic crosses, small enough for the cache."""
-    rows = x.shape[0]
+def in_blocks(work: Callable[[slice], None], xp: Any, x: Any, over: str) -> None:
+    """work(slice) for slices of the first axis that no statistic crosses, fit for the cache."""
     if over == "channel" or not is_host(xp):
-        return (slice(0, rows),)
-    step = step_of(x)
-    return (slice(i, i + step) for i in range(0, rows, step))
+        work(slice(0, x.shape[0]))
+    else:
+        for_blocks(work, x.shape[0], x, work.__code__)
 
 
-def step_of(x: Any) -> int:
-    """Rows of a block."""
-    return max(1, BLOCK // max(1, x.shape[-1] * x.dtype.itemsize))
+def pieces(xp: Any, x: Any) -> list[slice]:
+    """The rows cut the same way each time, for sums over rows: their rounding must not vary."""
+    rows = x.shape[0]
+    step = max(1, BLOCK // max(1, x.shape[-1] * x.dtype.itemsize)) if is_host(xp) else max(1, rows)
+    return [slice(i, i + step) for i in range(0, rows, step)]
+
+
+def longest(x: Any) -> int:
+    """Rows of a block at most."""
+    return 1 + SHARED // max(1, x.shape[-1] * x.dtype.itemsize)
 
 
 def solid(x: Any, over: str) -> Any:
@@ -67,7 +72,7 @@ def column(xp: Any, v: Any, x: Any, over: str) -> Any:
     v = v.astype("float32") if is_half(v) else v
     if over == "channel":
         return v[:, None]
-    rows = min(x.shape[0], step_of(x)) if is_host(xp) else 1
+    rows = min(x.shape[0], longest(x)) if is_host(xp) else 1
     return xp.ascontiguousarray(xp.broadcast_to(v, (rows, v.shape[0])))
 
 
@@ -78,10 +83,9 @@ def part_of(v: Any, block: Any) -> Any:
 
 def totals(xp: Any, a: Any, over: str) -> Any:
     """Sums of a over the elements of every group, with its axis kept."""
-    if a.shape[-1] > 1 or over == "row":
-        ones = xp.ones((a.shape[-1], 1), a.dtype)
-        a = xp.matmul(a, ones)
-    return a if over == "row" else _down(a)
+    if over == "row":  # row by row, so that a sum does not depend on the block it is taken in
+        return inner(xp, a, xp.ones(a.shape[-1], a.dtype))[:, None]
+    return _down(xp.matmul(a, xp.ones((a.shape[-1], 1), a.dtype)) if a.shape[-1] > 1 else a)
 
 
 def products(xp: Any, a: Any, b: Any, over: str) -> Any:
@@ -132,10 +136,13 @@ def moments_of(xp: Any, x: Any, given: Any, eps: float, over: str, centered: boo
     if given is not None:
         return given[..., None]
     found = xp.empty((3, groups(x, over), 1), x.dtype)
-    for part in blocks(xp, x, over):
+
+    def work(part: slice) -> None:
         block = x[part]
         mine = found[:, part] if over == "row" else found
         settle(xp, block, xp.empty_like(block) if centered else None, mine, eps, over)
+
+    in_blocks(work, xp, x, over)
     return found
 
 

@@ -16,7 +16,6 @@ import math
 from typing import Any
 
 from ..errors import ShapeError, hinted
-from ..hostloops import for_parts
 from ..op import case, primitive
 from .arithmetic import divide, subtract
 from .elementary import sqrt
@@ -24,12 +23,13 @@ from .moments import (
     MEAN,
     SCALE,
     VARIANCE,
-    blocks,
     column,
     group_size,
     groups,
+    in_blocks,
     moments_of,
     part_of,
+    pieces,
     products,
     scratch,
     settle,
@@ -89,7 +89,7 @@ def standardise(
         if bias is not None:
             out += bias if over == "channel" else part_of(bias, block)
 
-    for_parts(work, blocks(xp, x, over), x)
+    in_blocks(work, xp, x, over)
     return y.astype(dtype, copy=False)
 
 
@@ -170,7 +170,7 @@ def standardise_pullback(
         xp.subtract(a, centre, out=out)
         out *= r
 
-    for_parts(work, blocks(xp, x, over), x)
+    in_blocks(work, xp, x, over)
     return dx.astype(dtype, copy=False)
 
 
@@ -246,7 +246,7 @@ def standardise_scale_pullback(
         found = products(xp, g, centre, over) * settled[SCALE]
         return found[:, 0].astype(dtype, copy=False)
     found, room = xp.zeros(x.shape[-1], x.dtype), None
-    for part in blocks(xp, x, over):
+    for part in pieces(xp, x):
         block = x[part]
         m, r = settled[:2, part]
         room = xp.empty_like(block) if room is None else room[: len(block)]

@@ -1,0 +1,210 @@
+"""Smooth gates: x times a curve from 0 to 1, the activations of transformers, and gates in halves.
+
+Rows stand in the order of the functors in kernels/activations.cuh, after those of activations.py,
+whose promises hold here too. The cut at large |x| keeps -inf * 0 away.
+
+Letters: `x` input, `y` output, `d` slope; P is the normal distribution function.
+
+>>> import gradengine as ge
+>>> ge.silu(ge.tensor([-float("inf"), 0.0, 2.0]))
+tensor([-0.      ,  0.      ,  1.761594])
+
+Floor 3: stands on op.py, normal.py and activations.py.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..errors import ShapeError, hinted
+from ..hostloops import level
+from ..op import pointwise
+from .activations import WIDE, logistic, sigmoid, sigmoid_slope, tanh
+from .arithmetic import clip, multiply
+from .elementary import exp, normal_pdf
+from .normal import DENSITY, magnitude, tail_parts
+
+GELU_LINEAR, GELU_CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715 * 2 * math.sqrt(2 / math.pi)
+
+# --- GELU ---
+
+
+def _gelu(xp: Any, x: Any) -> Any:
+    """max(x, 0) - |x| P(-|x|): one formula for both signs, without a branch."""
+    size = magnitude(xp, x)
+    tail, e, height = tail_parts(xp, size)
+    e *= height
+    tail *= e
+    tail *= size
+    return xp.maximum(x, level(0, x)) - tail
+
+
+def _gelu_slope(xp: Any, x: Any) -> Any:
+    """P(x) + x P'(x): on the left s = P(-|x|) - |x| P'(x), on the right 1 - s."""
+    size = magnitude(xp, x)
+    tail, e, height = tail_parts(xp, size)
+    e *= height
+    return _gelu_rise(x, size, tail, e, height)
+
+
+def _gelu_rise(x: Any, size: Any, tail: Any, e: Any, height: float) -> Any:
+    """The slope from the parts of the tail, which are overwritten."""
+    size *= DENSITY / height
+    tail -= size
+    tail *= e
+    right = (x >= 0).astype(tail.dtype)
+    tail *= 1 - 2 * right
+    tail += right
+    return tail
+
+
+def _gelu_both(xp: Any, x: Any, y: Any, d: Any) -> None:
+    """Value and slope from one tail."""
+    size = magnitude(xp, x)
+    tail, e, height = tail_parts(xp, size)
+    e *= height
+    xp.multiply(tail, e, out=d)
+    d *= size
+    xp.maximum(x, level(0, x), out=y)
+    y -= d
+    d[...] = _gelu_rise(x, size, tail, e, height)
+
+
+def _gelu_bend(_y: Any, x: Any) -> Any:
+    x = clip(x, -40.0, 40.0)  # beyond, the density has underflowed
+    return (2 - x * x) * normal_pdf(x)
+
+
+gelu_slope = pointwise(
+    "gelu_slope",
+    forward=_gelu_slope,
+    partial=_gelu_bend,
+    sample=WIDE,
+    doc="The derivative of gelu, P(x) + x P'(x); dy/dx = (2 - x**2) P'(x).",
+)
+gelu_erf = pointwise(
+    "gelu",
+    forward=_gelu,
+    both=_gelu_both,
+    partial=lambda _y, x: gelu_slope(x),
+    sample=WIDE,
+    kernel="Gelu",
+    doc="x P(x), P the normal distribution function; Hendrycks and Gimpel 2016, section 2.",
+)
+
+
+def _gelu_exponent(x: Any) -> Any:
+    return x * (GELU_LINEAR + GELU_CUBIC * x * x)
+
+
+def _gelu_tanh_slope(_y: Any, x: Any) -> Any:
+    x = clip(x, -100.0, 100.0)  # where the gate is 0 or 1 to the last digit
+    z = _gelu_exponent(x)
+    return sigmoid(z) + x * (GELU_LINEAR + 3 * GELU_CUBIC * x * x) * sigmoid_slope(z)
+
+
+gelu_tanh = pointwise(
+    "gelu_tanh",
+    forward=lambda xp, x: xp.maximum(x, -100) * logistic(xp, _gelu_exponent(xp.clip(x, -100, 100))),
+    partial=_gelu_tanh_slope,
+    sample=WIDE,
+    kernel="GeluTanh",
+    doc="x (1 + tanh(sqrt(2/pi) (x + 0.044715 x**3))) / 2; Hendrycks and Gimpel 2016, section 2.",
+)
+
+
+def gelu(x: Any, /, approximate: str = "none") -> Any:
+    """x P(x) with the normal distribution function P; `approximate="tanh"` takes a tanh for P.
+
+    Hendrycks and Gimpel 2016, section 2.
+
+    >>> import gradengine as ge
+    >>> ge.gelu(ge.tensor([0.0, 8.0]))
+    tensor([0., 8.])
+    """
+    if approximate not in ("none", "tanh"):
+        raise ValueError(hinted(f"gelu: approximate={approximate!r}", 'use "none" or "tanh"'))
+    return gelu_erf(x) if approximate == "none" else gelu_tanh(x)
+
+
+# --- SiLU and Mish ---
+
+
+def _silu_slope(xp: Any, x: Any) -> Any:
+    """s (1 + x (1 - s)): near its root this product keeps more digits than s + x s (1 - s)."""
+    e = xp.exp(-xp.abs(x))
+    r = 1 / (1 + e)
+    left, right = xp.maximum(e, x < 0), xp.maximum(e, x >= 0)  # 1 on their side, e on the other
+    left *= r
+    left *= xp.clip(x, -1e4, 1e4)
+    left += 1
+    left *= right
+    left *= r
+    return left
+
+
+silu_slope = pointwise(
+    "silu_slope",
+    forward=_silu_slope,
+    partial=lambda _y, x: sigmoid_slope(x) * (2 - x * tanh(0.5 * x)),
+    sample=WIDE,
+    doc="The derivative of silu.",
+)
+silu = pointwise(
+    "silu",
+    forward=lambda xp, x: xp.maximum(x, -1e4) * logistic(xp, x),
+    partial=lambda _y, x: silu_slope(x),
+    sample=WIDE,
+    kernel="Silu",
+    doc="x sigmoid(x); Hendrycks and Gimpel 2016, section 2; also called swish.",
+)
+
+
+def _mish(xp: Any, x: Any) -> Any:
+    """tanh(log(1 + e)) is n / (n + 2) for n = e (e + 2), and 1 to the last digit from x = 40."""
+    e = xp.exp(xp.minimum(x, 40))
+    n = e * (e + 2)
+    return xp.maximum(x, -1e4) * (n / (n + 2))
+
+
+def _mish_slope(_y: Any, x: Any) -> Any:
+    x = clip(x, -1e4, 40.0)
+    e = exp(x)
+    n = e * (e + 2)
+    r = 1 / (n + 2)
+    return n / (n + 2) + e * (4 * x * (1 + e) * r * r)  # e last: it may have few bits left
+
+
+mish = pointwise(
+    "mish",
+    forward=_mish,
+    partial=_mish_slope,
+    sample=WIDE,
+    kernel="Mish",
+    doc="x tanh(softplus(x)); Misra 2019, eq. 1.",
+)
+
+# --- gated in halves ---
+
+
+def glu(x: Any, /, axis: int = -1) -> Any:
+    """a sigmoid(b) for the two halves a and b of `x` along `axis`; Dauphin et al. 2017, eq. 1.
+
+    The axis must have an even size; ShapeError otherwise.
+
+    >>> import gradengine as ge
+    >>> ge.glu(ge.tensor([1.0, 2.0, 0.0, 0.0]))
+    tensor([0.5, 1. ])
+    """
+    size = x.shape[axis]
+    if size % 2:
+        raise ShapeError(
+            hinted(
+                f"glu: axis {axis} of {tuple(x.shape)} has odd size {size}",
+                "give twice as many features: the second half gates the first",
+            )
+        )
+    before = (slice(None),) * (axis % x.ndim)
+    half = size // 2
+    return multiply(x[(*before, slice(half))], sigmoid(x[(*before, slice(half, None))]))
