@@ -198,7 +198,9 @@ def blockwise(function: Callable[..., Any], *xs: Any) -> Any:
     """
     flat, order = _flattened(xs)
     first = next(x for x in xs if x.__class__ is np.ndarray)
-    head = function(*_part(flat, slice(1))) if order else None
+    if not order:
+        return function(*xs)
+    head: Any = function(*_part(flat, slice(1)))
     if head.__class__ is not np.ndarray or head.shape != (1,):
         return function(*xs)
     out = np.empty(first.shape, head.dtype, order)

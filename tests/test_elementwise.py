@@ -198,7 +198,8 @@ def test_rows_and_functors_have_the_same_names_in_the_same_order():
 def registry_file(kernel: str) -> Any:
     """The module that states the row of a kernel."""
     (function,) = [op.function for op in registry.values() if op.kernel == kernel]
-    return next(m for m in (arithmetic, elementary, activations, gates) if function in vars(m).values())
+    files = (arithmetic, elementary, activations, gates)
+    return next(m for m in files if function in vars(m).values())
 
 
 @pytest.mark.parametrize("name", ["divide", "multiply", "power", "atan2", "hypot", "logaddexp"])
