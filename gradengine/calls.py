@@ -15,9 +15,10 @@ from typing import Any, cast
 
 from .device import HOST, SCALARS, as_array, gpu, is_host, is_scalar_class, namespace_of, ndarray
 from .errors import DTypeError, explain, hinted
-from .formulas import SPECIAL, device_handler, formula_namespace
+from .formulas import SPECIAL, device_handler, formula_namespace, refuse_complex
 from .hostloops import COSTLY, fill_blockwise, in_blocks
-from .row import VALUE, Op, refuse_complex
+from .reads import VALUE
+from .row import Op
 from .tape import Traced, constant, grad_enabled, record
 
 # --- elementwise rows ---
@@ -357,7 +358,7 @@ def general(
             args += tuple(params.pop(n, optional.get(n)) for n in rest)
         if defaults:
             params = {**defaults, **params}
-        if len(params) != len(names) or any(n not in params for n in required):
+        if len(params) != len(names) or (params and any(n not in params for n in required)):
             unknown = [n for n in params if n not in names]
             what = f"unknown parameter {unknown}" if unknown else f"needs {required}"
             raise _call_error(op, what)
@@ -380,6 +381,11 @@ def general(
             raise explain(op.name, error, args, params) from error
 
     def pair(a: Any, b: Any, /) -> Any:
+        if a.__class__ is ndarray and b.__class__ is ndarray:
+            try:
+                return op.direct[ndarray](a, b)
+            except Exception as error:
+                raise explain(op.name, error, (a, b), {}) from error
         if a.__class__ is _plain and b.__class__ is _plain:
             return op.run_two(a, b, {})
         return run((a, b), {})

@@ -84,6 +84,19 @@ def refuse_complex_inputs(name: str, arrays: Sequence[Any]) -> None:
             )
 
 
+def refuse_complex(name: str, dtype: Any, meta: Sequence[Any], nodes: Sequence[Any]) -> None:
+    """Raise DTypeError where inputs that ask for gradients are real and the result is complex."""
+    if dtype.kind == "c":
+        kinds = [m[1].kind for m, n in zip(meta, nodes, strict=True) if m is not None and n]
+        if "c" not in kinds:
+            raise DTypeError(
+                hinted(
+                    f"{name}: a real tensor that is being differentiated would become complex",
+                    "keep real and imaginary parts in two real tensors, or detach()",
+                )
+            )
+
+
 def half_of(arrays: Sequence[Any]) -> Any:
     """The 16-bit float dtype of `arrays` if all their floats are of one, else None."""
     found = None

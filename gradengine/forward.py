@@ -18,8 +18,9 @@ from . import views
 from .device import as_array, namespace, quiet
 from .dtypes import is_inexact
 from .errors import DTypeError, GraphError, ShapeError, hinted
+from .formulas import refuse_complex
 from .reverse import gradients, handle
-from .row import Op, refuse_complex
+from .row import Op
 from .tape import Leaf, Traced, constant, enable_grad, fit, grad_enabled
 from .tensor import Tensor
 

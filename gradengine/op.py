@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, cast
 
 from .calls import Binary, Raw, Unary, binary, general, unary, variadic
 from .device import may_hold_nan
-from .pulls import pull_binary, pull_one, pull_unary
+from .pulls import pull_binary, pull_each, pull_one, pull_unary
 from .row import Op as Op
 from .row import registry as registry
 from .samples import Case as Case
@@ -182,6 +182,7 @@ def _adjoint(op: Op, rule: Any) -> Any:
 
         def register(function: Callable[..., Any]) -> Callable[..., Any]:
             op.adjoints[rule] = function
+            op.pull = pull_each(op) if op.joint is None else op.pull_general
             return function
 
         return register

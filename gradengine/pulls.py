@@ -70,6 +70,28 @@ def pull_one(op: Op) -> Pull:
     return pull
 
 
+def pull_each(op: Op) -> Pull:
+    """The pull of an op of several inputs whose cotangents are stated one by one."""
+    adjoints, general = op.adjoints, op.pull_general
+
+    def pull(node: Node, g: Any, graph: bool) -> Any:
+        if graph or node.meta is None or (gpu and g.__class__ in gpu):
+            return general(node, g, graph)
+        saved, params = node.saved, node.params
+        pairs: list[Any] = []
+        for i, parent in enumerate(node.inputs):
+            c = None
+            if parent is not None:
+                c = adjoints[i](g, *saved, **params)
+                shape, dtype = node.meta[i]
+                if c is not None and (c.shape != shape or c.dtype is not dtype):
+                    c = fit(c, shape, dtype)
+            pairs.append((parent, c))
+        return pairs
+
+    return pull
+
+
 def _chain(op: Op, i: int) -> Chain:
     """(g, saved) -> g * d(y)/d(input i), for this row's way of stating it."""
     rule = None if op.partials is None else op.partials[i]

@@ -4,14 +4,12 @@ Letters: `x`, `a`, `b` inputs, `y` output, `g` cotangent, `t` tangent, `d` local
 What a rule calls its arguments says what the tape must save: `x` its values, `x_like` only shape
 and dtype, `_x` nothing.
 
-Floor 2: stands on tape.py, views.py, formulas.py and device.py.
+Floor 2: stands on tape.py, views.py, reads.py, formulas.py and device.py.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
-from functools import cache
 from typing import Any, cast
 
 from . import guard, views
@@ -23,16 +21,16 @@ from .device import (
     common_namespace,
     gpu,
     is_array,
+    ndarray,
 )
-from .errors import DTypeError, GraphError, explain, hinted
-from .formulas import Direct, half_of, promoted, refuse_complex_inputs, widen
+from .errors import GraphError, explain, hinted
+from .formulas import Direct, half_of, promoted, refuse_complex, refuse_complex_inputs, widen
+from .reads import LIKE, VALUE, asks, like_of, reads
 from .samples import Case
 from .tape import Like, Node, Traced, constant, fit, grad_enabled, record
 
 registry: dict[str, Op] = {}
 """Every op by name, in the order of definition."""
-
-NONE, LIKE, VALUE = 0, 1, 2  # what a rule needs of an argument
 _ONE = (True,)
 
 
@@ -107,7 +105,42 @@ class Op:
         return self.forward(xp, *arrays, **params)
 
     def run(self, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
-        """Apply the op to raw, traced or dual arrays: the general path behind every call."""
+        """Apply the op to raw, traced or dual arrays: the general path behind every call.
+
+        Written out for arrays of one library, Tensors, raw or None; `_run_any` takes the rest.
+        """
+        raws: list[Any] = []
+        nodes: list[Node | None] = []
+        plain, cls, live, foreign = None, None, False, False
+        for x in arrays:
+            a, node = x, None
+            if isinstance(x, Traced):
+                plain, a, node = x.plain, x.array, x.node
+                live = live or node is not None
+                if x.level:
+                    return self._run_any(arrays, params)
+            elif x is not None:
+                foreign = True
+            if a is not None and a.__class__ is not cls:
+                if cls is not None or (a.__class__ is not ndarray and a.__class__ not in gpu):
+                    return self._run_any(arrays, params)
+                cls = a.__class__
+            raws.append(a)
+            nodes.append(node)
+        if cls is None:
+            return self._run_any(arrays, params)
+        try:
+            y = self.direct[cls](*raws, **params)
+        except Exception as error:
+            raise explain(self.name, error, raws, params) from error
+        if plain is None:
+            return y
+        if foreign and live:
+            _expose_operands(arrays)
+        return self._wrap(plain, y, raws, nodes, params, arrays, live)
+
+    def _run_any(self, arrays: Sequence[Any], params: dict[str, Any]) -> Any:
+        """`run` for whatever else can be an operand: scalars, lists, dual numbers, subclasses."""
         raws: list[Any] = []
         nodes: list[Node | None] = []
         plain, dual, live, foreign = None, None, False, False
@@ -220,19 +253,20 @@ class Op:
         arrays: Sequence[Any],
         live: bool,
     ) -> Any:
-        y = as_array(y)
+        if y.__class__ is not ndarray:
+            y = as_array(y)
         if live and self.differentiable and grad_enabled() and y.dtype.kind in "fcV":
-            codes = self.codes_for(tuple([node is not None for node in nodes]))
-            saved = tuple(
-                [
-                    x if code == VALUE else None if code == NONE else _like(x)
-                    for x, code in zip((y, *raws), codes, strict=True)
-                ]
-            )
-            meta = tuple([(x.shape, x.dtype) if is_array(x) else None for x in raws])
+            mask = tuple([node is not None for node in nodes])
+            codes = self.codes.get(mask) or self.codes_for(mask)
+            saved: list[Any] = [y if codes[0] == VALUE else like_of(y) if codes[0] else None]
+            meta: list[Any] = []
+            for x, code in zip(raws, codes[1:], strict=True):
+                own = (x.shape, x.dtype) if x.__class__ is ndarray or is_array(x) else None
+                meta.append(own)
+                saved.append(x if code == VALUE else Like._make(own) if code and own else None)
             if y.dtype.kind == "c":
                 refuse_complex(self.name, y.dtype, meta, nodes)
-            out = record(plain, self, y, tuple(nodes), saved, params, meta)
+            out = record(plain, self, y, tuple(nodes), tuple(saved), params, tuple(meta))
         else:
             out = constant(plain, y)
         if self.view and isinstance(arrays[0], Traced) and views.shares_memory(y, raws[0]):
@@ -246,8 +280,8 @@ class Op:
         found = self.codes.get(mask)
         if found is None:
             rules = [self._rule(i) for i, needed in enumerate(mask) if needed]
-            reads = [_reads(rule, skip, len(mask)) for rule, skip in rules]
-            found = tuple(max(column) for column in zip(*reads, strict=True))
+            needs = [reads(rule, skip, len(mask)) for rule, skip in rules]
+            found = tuple(max(column) for column in zip(*needs, strict=True))
             self.codes[mask] = found
         return found
 
@@ -310,7 +344,7 @@ class Op:
                 return [c if c is None else c.astype(half) for c in found]
             return self._chained(g, y, xs, params, needed)
         if self.joint is not None and not self.adjoints:
-            if _asks(self.joint):
+            if asks(self.joint):
                 params = {**params, "needed": needed}
             found: Any = self.joint(g, y, *xs, **params)
             if found.__class__ not in (tuple, list) or len(found) != len(xs):
@@ -392,30 +426,6 @@ def _local(rule: Any, y: Any, xs: Sequence[Any], params: dict[str, Any]) -> Any:
     return rule(y, *xs, **params) if callable(rule) else rule
 
 
-def _reads(rule: Any, skip: int, count: int) -> list[int]:
-    """What a rule reads of y and of each of `count` inputs, from the names of its arguments."""
-    if not callable(rule):
-        return [NONE] * (count + 1)
-    code = cast(Any, rule).__code__
-    names = code.co_varnames[skip : code.co_argcount]
-    if code.co_flags & inspect.CO_VARARGS:
-        names += (code.co_varnames[code.co_argcount + code.co_kwonlyargcount],) * count
-    return [
-        NONE if n.startswith("_") else LIKE if n.endswith("_like") else VALUE
-        for n in names[: count + 1]
-    ]
-
-
-@cache
-def _asks(rule: Any) -> bool:
-    """Whether a rule for all inputs has a keyword `needed`: which cotangents will be used."""
-    return "needed" in inspect.signature(rule).parameters
-
-
-def _like(x: Any) -> Any:
-    return Like(x.shape, x.dtype) if is_array(x) else None
-
-
 def _retrace(saved: Sequence[Any], node: Node, plain: type[Any]) -> list[Any]:
     """Saved arrays as traced ones: y comes from this node, each x from its input's."""
     wrapped: list[Any] = []
@@ -432,18 +442,6 @@ def _expose_operands(arrays: Sequence[Any]) -> None:
     for x in arrays:
         if not isinstance(x, Traced) and is_array(x):
             guard.expose(x, saved_before=False)
-
-
-def refuse_complex(name: str, dtype: Any, meta: Sequence[Any], nodes: Sequence[Any]) -> None:
-    if dtype.kind == "c":
-        kinds = [m[1].kind for m, n in zip(meta, nodes, strict=True) if m is not None and n]
-        if "c" not in kinds:
-            raise DTypeError(
-                hinted(
-                    f"{name}: a real tensor that is being differentiated would become complex",
-                    "keep real and imaginary parts in two real tensors, or detach()",
-                )
-            )
 
 
 def _zeros(x: Any) -> Any:

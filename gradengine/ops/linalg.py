@@ -88,7 +88,7 @@ def is_half(x: Any) -> bool:
 
 def product(xp: Any, a: Any, b: Any) -> Any:
     """xp.matmul, with 16-bit floats accumulated in float32."""
-    if not (is_half(a) and is_half(b)):
+    if a.itemsize != 2 or not (is_half(a) and is_half(b)):
         return xp.matmul(a, b)
     y = wide_product(xp, a, b)
     return y.astype(a.dtype, copy=False) if a.dtype == b.dtype else y
@@ -96,7 +96,7 @@ def product(xp: Any, a: Any, b: Any) -> Any:
 
 def wide_product(xp: Any, a: Any, b: Any) -> Any:
     """xp.matmul; of 16-bit floats the sums as they were accumulated, in float32 on the CPU."""
-    if not (is_half(a) and is_half(b)):
+    if a.itemsize != 2 or not (is_half(a) and is_half(b)):
         return xp.matmul(a, b)
     if not is_host(xp) and a.ndim == b.ndim == 2:
         return xp.matmul(a, b)  # cuBLAS accumulates 16-bit products in float32 itself
@@ -170,16 +170,18 @@ def linear(xp: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     >>> ge.linear(ge.tensor([1.0, 2.0]), ge.tensor([[3.0, 4.0]]), ge.tensor([0.5]))
     tensor([11.5])
     """
-    if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
+    ndim = x.ndim
+    if weight.ndim != 2 or not ndim or x.shape[-1] != weight.shape[1]:
         raise _layer_mismatch(x, weight)
-    rows = x.reshape(-1, x.shape[-1]) if x.ndim > 2 and x.size else x
-    y = wide_product(xp, rows, weight.T)
+    rows = x.reshape(-1, x.shape[-1]) if ndim > 2 and x.size else x
+    half = x.itemsize == 2 and is_half(x)
+    y = wide_product(xp, rows, weight.T) if half else xp.matmul(rows, weight.T)
     if bias is not None:
         if bias.dtype == y.dtype:
             y += bias
         else:
             y = y + bias
-    if is_half(x):
+    if half:
         y = y.astype(xp.result_type(x, weight, *(() if bias is None else (bias,))), copy=False)
     return y.reshape(*x.shape[:-1], weight.shape[0]) if rows is not x else y
 
