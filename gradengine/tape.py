@@ -245,7 +245,10 @@ def _walk(
     graph: bool,
     useful: dict[Node, bool] | None,
 ) -> dict[Node, Any]:
-    """Take the newest step until none is left. Written out flat: a small op's time goes here."""
+    """Take the newest step until none is left. Written out flat: a small op's time goes here.
+
+    Leaves wait for the end, where nothing is left to add to their sums.
+    """
     arrived: dict[Node, Any] = {}
     newest = -heap[0] if heap else 0  # what a checkpoint computes again is newer, and is taken
     while heap:
@@ -282,7 +285,8 @@ def _walk(
             entry = pending.get(parent.tick)
             if entry is None:
                 pending[parent.tick] = [parent, c, False]
-                heappush(heap, -parent.tick)
+                if parent.op is not None:
+                    heappush(heap, -parent.tick)
             elif c.__class__ in gpu:
                 entry[1] = gpu[c.__class__].add(entry[1], c)
             elif entry[2]:
@@ -293,6 +297,10 @@ def _walk(
         if not keep:
             node.saved = FREED
             node.inputs = ()
+    for tick in sorted(pending, reverse=True):
+        node, g, _ = pending.pop(tick)
+        if useful is None or node.tick > newest or node in useful:
+            arrived[node] = g if node.extras is None else _before(node, g)
     return arrived
 
 
