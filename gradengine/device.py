@@ -3,7 +3,7 @@
 Everything above asks an array for its module (`namespace`) and never names NumPy or CuPy. CuPy is
 imported only when a GPU is first asked for, or when the caller already holds one of its arrays.
 
-Floor 0: stands on NumPy alone.
+Floor 0: stands on NumPy and errstate.py.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .errors import DeviceError, DTypeError, hinted
+from .errstate import quiet as quiet
 
 Array: TypeAlias = Any
 """A `numpy.ndarray` or a `cupy.ndarray` (whose package has no types)."""
@@ -397,11 +398,6 @@ def special(xp: Namespace) -> Any:
 def is_host(xp: Namespace) -> bool:
     """Whether `xp` computes on the CPU, where looking at a value does not wait for a GPU."""
     return xp is np
-
-
-def quiet() -> Any:
-    """A context without floating-point warnings: derivatives meet 1/0 where it does no harm."""
-    return np.errstate(all="ignore")
 
 
 def may_hold_nan(array: Array) -> bool:
