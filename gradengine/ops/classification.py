@@ -21,7 +21,15 @@ from ..op import Draw, case, integers, primitive, real, strict_multiply
 from ..tape import Traced
 from .arithmetic import multiply, select
 from .gathering import as_operand
-from .labels import RowCounts, check_labels, class_count, class_weights, rows_of, wrong_label_shape
+from .labels import (
+    RowCounts,
+    check_labels,
+    class_count,
+    class_weights,
+    ignored_class,
+    rows_of,
+    wrong_label_shape,
+)
 from .losses import check_reduction, reduced
 from .normalisation import log_softmax, softmax
 from .reductions import is_half, widened
@@ -39,7 +47,7 @@ _ROWS = (Draw((5, 3), real(-3, 3)), Draw((5,), integers(0, 2)))
     cases=[case(*_ROWS), case(*_ROWS, reduction="none"), case(*_ROWS, ignore_index=1)],
 )
 def cross_entropy_(
-    xp: Any, x: Any, t: Any, w: Any = None, ignore_index: int = -100, reduction: str = "mean"
+    xp: Any, x: Any, t: Any, w: Any = None, ignore_index: int | None = -100, reduction: str = "mean"
 ) -> Any:
     """log(sum(exp(x))) - x[t] of each row of x, reduced; t of any shape with as many elements."""
     with quiet():
@@ -47,7 +55,8 @@ def cross_entropy_(
         counts = RowCounts(xp, "cross_entropy", t, w, x.shape[1], ignore_index, z.dtype, False)
         rows = xp.arange(x.shape[0])
         picked = z[counts.t, rows] if axis == 0 else z[rows, counts.t]
-        y = xp.log(xp.exp(z, out=z).sum(axis=axis)) - picked
+        y = xp.log(_sums(xp, xp.exp(z, out=z), axis))
+        y -= picked
         return counts.reduced(xp, y, reduction).astype(x.dtype, copy=False)
 
 
@@ -56,15 +65,20 @@ def _centred(xp: Any, x: Array) -> tuple[Array, int]:
 
     On the CPU a few classes stand along the first axis: the sums then run over long rows.
     """
-    if is_half(x.dtype):
+    if x.itemsize == 2 and is_half(x.dtype):
         x = x.astype("float32")
     if not x.size:
         return x.copy(), 1
     if is_host(xp) and x.shape[1] < 64:
-        z = xp.array(x.T, order="C")
-        z -= z.max(axis=0)
+        z = x.T.copy()
+        z -= xp.maximum.reduce(z, axis=0)
         return z, 0
     return x - x.max(axis=1, keepdims=True), 1
+
+
+def _sums(xp: Any, e: Array, axis: int) -> Array:
+    """The sum of each row; the reduction itself where it is known, which is the shorter call."""
+    return xp.add.reduce(e, axis=axis) if is_host(xp) else e.sum(axis=axis)
 
 
 @cross_entropy_.adjoint(0)
@@ -94,9 +108,12 @@ def cross_entropy_grad(
     """dx = g*c/total * (softmax(x) - onehot(t)): the cotangent of cross_entropy's logits."""
     p, axis = _centred(xp, x)
     counts = RowCounts(xp, "cross_entropy", t, w, x.shape[1], ignore_index, p.dtype, True)
-    scale = counts.scale(xp, g.astype(p.dtype) if g.__class__ is not float else g, reduction)
+    if g.__class__ is not float:
+        known = reduction != "none" and is_host(xp) and x.size
+        g = g.item() if known else g.astype(p.dtype)
+    scale = counts.scale(xp, g, reduction)
     xp.exp(p, out=p)
-    share = scale / p.sum(axis=axis)
+    share = scale / _sums(xp, p, axis)
     rows = xp.arange(x.shape[0])
     if axis == 0:
         p *= share
@@ -105,7 +122,7 @@ def cross_entropy_grad(
     else:
         p *= share[:, None]
         p[rows, counts.t] -= scale
-    if getattr(scale, "ndim", 0):
+    if counts.c is not None or reduction == "none":
         p[scale == 0] = 0  # rows that do not count may hold inf and NaN
     return p.astype(x.dtype, copy=False)
 
@@ -297,7 +314,8 @@ def cross_entropy(
     check_labels("cross_entropy", x, t)
     rows = rows_of(x)
     if not label_smoothing:
-        params = {"w": w, "ignore_index": ignore_index, "reduction": reduction}
+        ignored = ignored_class(t, classes, ignore_index)
+        params = {"w": w, "ignore_index": ignored, "reduction": reduction}
         plain = rows.__class__ is t.__class__ is Traced.plain
         op = cross_entropy_.op
         y = op.run_two(rows, t, params) if plain else op.run((rows, t), params)
@@ -341,9 +359,11 @@ def nll_loss(
         raise DTypeError(
             hinted(f"nll_loss: target is {t.dtype}", "class numbers: cross_entropy takes both")
         )
-    w = class_weights("nll_loss", x, weight, class_count("nll_loss", x))
+    classes = class_count("nll_loss", x)
+    w = class_weights("nll_loss", x, weight, classes)
     check_labels("nll_loss", x, t)
-    y = nll_(rows_of(x), t, w=w, ignore_index=ignore_index, reduction=reduction)
+    ignored = ignored_class(t, classes, ignore_index)
+    y = nll_(rows_of(x), t, w=w, ignore_index=ignored, reduction=reduction)
     return reshape(y, tuple(t.shape)) if reduction == "none" else y
 
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..device import Array, as_array, common_namespace, is_host
+from ..device import HOST, Array, as_array, common_namespace, is_host, ndarray
 from ..errors import DTypeError, GraphError, OutOfRangeError, ShapeError, hinted
 from ..tape import Traced
 from .reductions import is_half
 from .shape import moveaxis, reshape
+
+_UNSIGNED = {size: HOST.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 
 # --- how much each row counts ---
 
@@ -20,7 +22,7 @@ class RowCounts:
     """Flat targets `t`, the ignored ones 0; `c`, how much each counts (None: 1); the `total`.
 
     Every target is looked at, which on a GPU waits for the answer; `again`, in the backward pass,
-    there is no need to.
+    there is no need to, nor where `ignored_class` has found that all of them count (`ignore` None).
     """
 
     __slots__ = ("c", "t", "total")
@@ -32,12 +34,12 @@ class RowCounts:
         t: Array,
         w: Any,
         classes: int,
-        ignore: int,
+        ignore: int | None,
         dtype: Any,
         again: bool,
     ) -> None:
-        unsure = 0 <= ignore < classes or (again and not is_host(xp))
-        if not unsure and _all_inside(t, classes):
+        unsure = ignore is not None and (0 <= ignore < classes or (again and not is_host(xp)))
+        if ignore is None or (not unsure and _all_inside(t, classes)):
             self.t = t if t.ndim == 1 else t.reshape(-1)
             self.c = None if w is None else w[self.t]
             self.total = t.size if self.c is None else self.c.sum()
@@ -60,7 +62,7 @@ class RowCounts:
         if reduction == "none":
             return y
         y = y.sum()
-        return (y / self.total).astype(y.dtype) if reduction == "mean" else y
+        return y / self.total if reduction == "mean" else y
 
     def scale(self, xp: Any, g: Any, reduction: str) -> Any:
         """g times what each row counts; 0 for rows that do not."""
@@ -69,9 +71,25 @@ class RowCounts:
         return g if self.c is None else xp.where(self.c == 0, 0, g * self.c)
 
 
+def ignored_class(t: Any, classes: int, ignore: int) -> int | None:
+    """`ignore`, or None where that can be known at once: every target is a class, and counts.
+
+    The tape keeps targets as they are, so nobody needs to look at them again.
+    """
+    array = t.array if isinstance(t, Traced) else t
+    if array.__class__ is not ndarray or 0 <= ignore < classes:
+        return ignore
+    return None if _all_inside(array, classes) else ignore
+
+
 def _all_inside(t: Array, classes: int) -> bool:
     """Whether 0 <= t < classes: as unsigned numbers, negative ones are larger than any class."""
-    return not t.size or int(t.view(f"u{t.itemsize}").max()) < classes
+    if not t.size:
+        return True
+    numbers = t.view(_UNSIGNED[t.itemsize])
+    if t.__class__ is ndarray:
+        return numbers.item(numbers.argmax()) < classes  # a shorter call than max
+    return int(numbers.max()) < classes
 
 
 def _wrong_target(
