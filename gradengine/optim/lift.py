@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 
 from gradengine.device import as_array, device_of, guard, is_host, move, namespace
 from gradengine.errors import ShapeError, hinted
-from gradengine.tape import constant, is_sole_owner
+from gradengine.tape import constant, is_sole_owner, no_grad
 from gradengine.tensor import Tensor
 from gradengine.writes import replace
 
@@ -52,7 +52,8 @@ def assign(parameter: Tensor, array: Array) -> None:
     if getattr(parameter, "family", None) is None and not parameter.level:
         parameter.array = array
     else:
-        replace(parameter, constant(Tensor, array), "step")
+        with no_grad():
+            replace(parameter, constant(Tensor, array), "step")
 
 
 # --- one parameter and its state ---
@@ -97,20 +98,19 @@ class Member:
     def move(self, array: Array) -> None:
         """Give the parameter its new array, which may be its own, changed."""
         self.array = array
-        if array is not self.parameter.array:
-            assign(self.parameter, array)
+        parameter = self.parameter
+        if getattr(parameter, "family", None) is None and not parameter.level:
+            parameter.array = array
+        elif array is not parameter.array:
+            assign(parameter, array)
 
-    def unchanged(self, states: Any) -> bool:
-        """Whether this still is the parameter and the state the plan was made for."""
-        array, state = self.parameter.array, self.state
-        if array is not self.array and not (
+    def fits(self, array: Array) -> bool:
+        """Whether another array has taken the place of the parameter's that is like it."""
+        return (
             array.dtype == self.dtype
             and array.shape == self.shape
             and device_of(array) == self.device
-        ):
-            return False
-        same = states.get(self.parameter) is state
-        return same and all(map(is_, map(state.get, self.names), self.arrays))
+        )
 
 
 # --- a large parameter: in blocks ---
@@ -122,6 +122,7 @@ class Alone:
     def __init__(self, member: Member, whole: bool) -> None:
         self.members = (member,)
         array = member.parameter.array
+        self.here = is_host(namespace(array))
         self.wide = wide_dtype(array)
         self.blocks = _blocks(array.size, whole or not is_host(namespace(array)))
         self.state = self._parts(member.arrays)
@@ -170,6 +171,7 @@ class Together:
         self.members = tuple(members)
         array = members[0].parameter.array
         xp, wide = namespace(array), wide_dtype(array)
+        self.here = is_host(xp)
         sizes = [math.prod(m.shape) for m in members]
         ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
         self.parts = [slice(end - n, end) for n, end in zip(sizes, ends, strict=True)]
@@ -184,31 +186,50 @@ class Together:
                 xp.concatenate([x.reshape(-1) for x in own], out=self.arrays[i])
                 self._share(i)
         self.blocks, self.xp = _blocks(ends[-1], not is_host(xp)), xp
+        self.calls = self._calls(self.arrays)
+        state = members[0].state
+        self.waits = any(state.get(n, self) is None for n in members[0].names)
+
+    def _calls(self, places: Sequence[Array]) -> list[Any]:
+        """The arrays of each call of the rule; a state in its old place is the same view twice."""
+        found: list[Any] = []
+        for part in self.blocks:
+            own = [_cut(x, part) for x in self.arrays]
+            new = [
+                x if y is z else _cut(z, part)
+                for x, y, z in zip(own, self.arrays, places, strict=True)
+            ]
+            value = self.p[part]
+            found.append((value, self.g[part], own, (value, *new)))
+        return found
 
     def _share(self, index: int) -> None:
         """Let the members' state entries show their parts of the flat array."""
         for member, part in zip(self.members, self.parts, strict=True):
             member.keep(index, self.arrays[index][part].reshape(member.shape))
 
-    def step(self, call: Call) -> None:
-        p, g, xp = self.p, self.g, self.xp
-        gradients: Any = [m.parameter.grad for m in self.members]
-        xp.concatenate([m.parameter.array.reshape(-1) for m in self.members], out=p)
-        xp.concatenate([x.array.reshape(-1) for x in gradients], out=g)
-        places = _places(self.members[0], xp, p.dtype, p.shape, self.arrays)
-        for part in self.blocks:
-            own = [_cut(x, part) for x in self.arrays]
-            new = [
-                x if y is z else _cut(z, part)  # the same view: a rule copies between others
-                for x, y, z in zip(own, self.arrays, places, strict=True)
-            ]
-            value = p[part]
-            call(value, g[part], *own, out=(value, *new))
+    def _keep(self, places: Sequence[Array]) -> None:
+        """The state that the rule itself has started is the members' from now on."""
         for i, place in enumerate(places):
             if place is not self.arrays[i]:
                 self.arrays[i] = place
                 self._share(i)
-        for member, part in zip(self.members, self.moved, strict=True):
+        self.waits, self.calls = False, self._calls(self.arrays)
+
+    def step(self, call: Call) -> None:
+        members, xp = self.members, self.xp
+        gradients: list[Any] = [m.parameter.grad for m in members]
+        xp.concatenate([m.parameter.array for m in members], axis=None, out=self.p)
+        xp.concatenate([g.array for g in gradients], axis=None, out=self.g)
+        places, calls = self.arrays, self.calls
+        if self.waits:
+            places = _places(members[0], xp, self.p.dtype, self.p.shape, places)
+            calls = self._calls(places)
+        for value, gradient, own, out in calls:
+            call(value, gradient, *own, out=out)
+        if self.waits:
+            self._keep(places)
+        for member, part in zip(members, self.moved, strict=True):
             member.move(part.astype(member.dtype))
 
 
@@ -268,10 +289,21 @@ class Plan:
         """Whether the plan still holds for the parameters `live` and the state to be `kept`."""
         if len(live) != len(self.live) or not all(map(is_, live, self.live)) or kept != self.kept:
             return False
-        states = self.states
-        if not all([member.unchanged(states) for member in self.members]):
-            return False
-        return all(len({m.state.get("step") for m in group}) == 1 for group in self.paced)
+        state_of = self.states.get
+        for member in self.members:
+            state, array = member.state, member.parameter.array
+            if array is not member.array and not member.fits(array):
+                return False
+            if state_of(member.parameter) is not state:
+                return False
+            for name, kept_array in zip(member.names, member.arrays, strict=True):
+                if state.get(name) is not kept_array:
+                    return False
+        for group in self.paced:
+            steps = [member.state.get("step") for member in group]
+            if steps.count(steps[0]) != len(steps):
+                return False
+        return True
 
 
 def _pace(member: Member) -> Any:

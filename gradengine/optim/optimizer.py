@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeAlias, cast
 
 from gradengine.device import guard, quiet, zeros_beside
 from gradengine.errors import DTypeError, GraphError, hinted
-from gradengine.tape import constant, enable_grad, no_grad
+from gradengine.tape import constant, enable_grad
 from gradengine.tensor import Tensor
 
 from .lift import Plan, Rule, rule_for, wide_dtype
@@ -112,7 +112,7 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        with no_grad(), quiet():
+        with quiet():
             for index, group in enumerate(self.param_groups):
                 check_rate(type(self).__name__, group["lr"])
                 live = [p for p in group["params"] if p.grad is not None]
@@ -131,13 +131,17 @@ class Optimizer:
             plan = Plan(live, self.state, self.names, kept, self.whole, counted)
             self._plans[index] = plan
         options = {name: group[name] for name in self.options}
+        advance = self.advance
         for unit in plan.units:
             told: dict[str, Any] = {}
             for member in unit.members:
-                told = self.advance(member.state, group)
-            rule = rule_for(self.rule, unit.members[0].parameter.array)
-            with guard(unit.members[0].parameter.array):
-                unit.step(partial(rule, **options, **told))
+                told = advance(member.state, group)
+            if unit.here:
+                unit.step(partial(self.rule, **options, **told))
+                continue
+            array = unit.members[0].parameter.array
+            with guard(array):
+                unit.step(partial(rule_for(self.rule, array), **options, **told))
 
     def _begin(self, parameter: Tensor, group: Group, kept: tuple[str, ...]) -> None:
         state = self.state[parameter]
