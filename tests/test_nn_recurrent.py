@@ -122,9 +122,9 @@ def test_a_loop_of_cells_is_the_layer(kind):
 def test_the_plain_backward_is_the_recorded_one(sizes, reverse, projected):
     rows, p = sum(sizes), 1 if projected else 2
     args = [draw(rows, 8), draw(3, p), draw(3, 2), draw(8, p), draw(p, 2) if projected else None]
-    compare_ways(lstm_states, args, 8, sizes, reverse, 5)
+    compare_ways(lstm_states, args, (4, rows, 2), sizes, reverse, 5)
     args = [draw(rows, 6), draw(3, 2), draw(6, 2), draw(6)]
-    compare_ways(gru_states, args, 8, sizes, reverse, 4)
+    compare_ways(gru_states, args, (rows, 8), sizes, reverse, 4)
 
 
 def compare_ways(op, arrays, gates, sizes, reverse, count) -> None:
@@ -133,7 +133,7 @@ def compare_ways(op, arrays, gates, sizes, reverse, count) -> None:
     found = []
     for kept, graph in ((True, False), (True, True), (False, False)):
         xs = [None if a is None else ge.tensor(a, requires_grad=True) for a in arrays]
-        y = op(*xs, *([None] * (count - len(xs))), room(xs[0], gates) if kept else None, **options)
+        y = op(*xs, *([None] * (count - len(xs))), room(xs[0], *gates) if kept else None, **options)
         live = [x for x in xs if x is not None]
         weights = ge.tensor(draw(*y.shape, seed=9))
         found.append(ge.autograd.grad(y, live, weights, create_graph=graph))
@@ -143,12 +143,12 @@ def compare_ways(op, arrays, gates, sizes, reverse, count) -> None:
 
 def test_the_kept_gates_are_right_to_second_order():
     def f(x, h, c, w):
-        return lstm_states(x, h, c, w, None, room(x, 8), sizes=(2, 1), reverse=False)
+        return lstm_states(x, h, c, w, None, room(x, 4, 3, 2), sizes=(2, 1), reverse=False)
 
     check_grads(f, [draw(3, 8), draw(2, 2), draw(2, 2), draw(8, 2)])
 
     def g(x, h, w, b):
-        return gru_states(x, h, w, b, room(x, 8), sizes=(2, 1), reverse=True)
+        return gru_states(x, h, w, b, room(x, 3, 8), sizes=(2, 1), reverse=True)
 
     check_grads(g, [draw(3, 6), draw(2, 2), draw(6, 2), draw(6)])
 
@@ -263,9 +263,9 @@ def test_the_repr_of_what_only_some_have():
 
 def test_nothing_is_kept_without_recording():
     with ge.no_grad():
-        assert room(ge.zeros((2, 8)), 8) is None
-    assert room(ge.zeros((2, 8), dtype="float16"), 8) is None
-    assert room(ge.zeros((2, 8)), 8).shape == (2, 8)
+        assert room(ge.zeros((2, 8)), 2, 8) is None
+    assert room(ge.zeros((2, 8), dtype="float16"), 2, 8) is None
+    assert room(ge.zeros((2, 8)), 2, 8).shape == (2, 8)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -45,12 +45,11 @@ def run_lstm(
     """(h, c) of every row of x (rows, in)."""
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
     share = ops.linear(x, w_ih, None if b_ih is None else b_ih + b_hh)
-    width = w_hh.shape[0]
-    found = lstm_states(
-        share, states[0], states[1], w_hh, w_hr, room(share, width),
-        sizes=tuple(sizes), reverse=reverse,
-    )  # fmt: skip
-    c, h = ops.split(found, [width // 4], axis=1)
+    n = w_hh.shape[0] // 4
+    gates = room(share, 4, share.shape[0], n)
+    kind = {"sizes": tuple(sizes), "reverse": reverse}
+    found = lstm_states(share, states[0], states[1], w_hh, w_hr, gates, **kind)
+    c, h = ops.split(found, [n], axis=1)
     return h, c
 
 
@@ -61,7 +60,7 @@ def run_gru(
     """(h,) of every row of x (rows, in)."""
     w_ih, w_hh, b_ih, b_hh = weights[:4]
     share = ops.linear(x, w_ih, b_ih)
-    kept = room(share, 4 * states[0].shape[1])
+    kept = room(share, share.shape[0], 4 * states[0].shape[1])
     kind = {"sizes": tuple(sizes), "reverse": reverse}
     return (gru_states(share, states[0], w_hh, b_hh, kept, **kind),)
 

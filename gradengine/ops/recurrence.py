@@ -111,41 +111,42 @@ def lstm_states(
 
     (i, f, u, o) = (s, s, tanh, s)(x_t + w h_{t-1}) with s the logistic function,
     c_t = f c_{t-1} + i u, h_t = o tanh(c_t), or w_hr times that. x (rows, 4H), h0 (N, P),
-    c0 (N, H), w (4H, P), w_hr (P, H) or None (P = H); y (rows, H + P). `gates` (rows, 4H) is room
-    that the forward fills with i, f, u, o for its adjoint, which else computes them again.
+    c0 (N, H), w (4H, P), w_hr (P, H) or None (P = H); y (rows, H + P). `gates` (4, rows, H) is
+    room that the forward fills with i, f, u, o for its adjoint, which else computes them again:
+    gate by gate, so that what is done with one runs through its memory without gaps.
     Source: Hochreiter, Schmidhuber, Neural Computation 9 (1997) 1735; w_hr: arXiv:1402.1128.
     """
     check_sizes("lstm_states", x, w, 4, sizes, h0, c0)
     n = x.shape[-1] // 4
     y = xp.empty((x.shape[0], n + w.shape[1]), x.dtype)
-    scale, shift = _logistic(xp, n, x.dtype)
-    h, c, w = h0[:0], c0[:0], turned(xp, w, sizes)
+    scale = xp.asarray([0.5, 0.5, 1, 0.5], x.dtype).reshape(4, 1, 1)
+    shift = 1 - scale  # s(a) is tanh(a / 2) / 2 + 1/2
+    h, c, w = h0[:0], c0[:0], _by_gate(turned(xp, w, sizes), n)
     for start, stop in spans(sizes, reverse):
         rows, size = y[start:stop], stop - start
         before = before_step(xp, c, c0, size)
         c, out = rows[:, :n], rows[:, n:]
-        a = None if gates is None else gates[start:stop]
+        a = None if gates is None else gates[:, start:stop]
         a = xp.matmul(before_step(xp, h, h0, size), w, out=a)
-        a += x[start:stop]
+        a += _by_gate(x[start:stop], n)
         a *= scale
         xp.tanh(a, out=a)
         a *= scale
         a += shift
-        xp.multiply(a[:, n : 2 * n], before, out=c)
-        c += a[:, :n] * a[:, 2 * n : 3 * n]
+        i, f, u, o = a
+        xp.multiply(f, before, out=c)
+        c += i * u
         h = xp.tanh(c)
-        h *= a[:, 3 * n :]
+        h *= o
         if w_hr is not None:
             h = xp.matmul(h, w_hr.T)
         out[...] = h
     return y
 
 
-def _logistic(xp: Any, n: int, dtype: Any) -> tuple[Any, Any]:
-    """(p, q) with which p tanh(p a) + q is s(a) = tanh(a / 2) / 2 + 1/2, or tanh(a) for gate u."""
-    scale = xp.full(4 * n, 0.5, dtype)
-    scale[2 * n : 3 * n] = 1
-    return scale, 1 - scale
+def _by_gate(x: Any, n: int) -> Any:
+    """The view (4, rows, n) of x (rows, 4n)."""
+    return x.reshape(x.shape[0], 4, n).swapaxes(0, 1)
 
 
 @lstm_states.adjoint
@@ -192,18 +193,22 @@ def _lstm_back(
 ) -> tuple[Any, ...]:
     """The adjoint on raw arrays, step by step in place: the same formulas, nothing recomputed."""
     n = w.shape[0] // 4
-    da, h_before = xp.empty_like(gates), xp.empty((y.shape[0], w.shape[1]), y.dtype)
+    da, h_before = (
+        xp.empty((y.shape[0], 4 * n), y.dtype),
+        xp.empty((y.shape[0], w.shape[1]), y.dtype),
+    )
     dw_hr = None if w_hr is None else xp.zeros_like(w_hr)
     dh0, dc0 = xp.zeros_like(h0), xp.zeros_like(c0)
     dh, dc = dh0[:0], dc0[:0]
+    slopes = xp.empty((4, max(stop - start for start, stop in order), n), y.dtype)
     for k in reversed(range(len(order))):
         rows = slice(*order[k])
-        a, d, t = gates[rows], da[rows], xp.tanh(y[rows, :n])
-        i, f, u, o = (a[:, j * n : (j + 1) * n] for j in range(4))
-        d_i, d_f, d_u, d_o = (d[:, j * n : (j + 1) * n] for j in range(4))
+        a, t = gates[:, rows], xp.tanh(y[rows, :n])
+        d = slopes[:, : len(t)]
+        (i, f, u, o), (d_i, d_f, d_u, d_o) = a, d
         last = y[slice(*order[k - 1])] if k else y[:0]
-        c_before = before_step(xp, last[:, :n], c0, len(a))
-        h_before[rows] = before_step(xp, last[:, n:], h0, len(a))
+        c_before = before_step(xp, last[:, :n], c0, len(t))
+        h_before[rows] = before_step(xp, last[:, n:], h0, len(t))
         dv = dh = merged(g[rows, n:], dh)
         if w_hr is not None:
             dw_hr += xp.matmul(dh.T, o * t)
@@ -223,9 +228,9 @@ def _lstm_back(
         t *= dv
         dc = merged(g[rows, :n], dc)
         dc += t
-        for part in (d_i, d_f, d_u):
-            part *= dc
-        dh = kept_back(xp.matmul(d, w), dh0, order, k)
+        d[:3] *= dc
+        _by_gate(da[rows], n)[...] = d
+        dh = kept_back(xp.matmul(da[rows], w), dh0, order, k)
         dc *= f
         dc = kept_back(dc, dc0, order, k)
     return da, dh0, dc0, xp.matmul(da.T, h_before), dw_hr

@@ -123,8 +123,8 @@ def kept_back(carry: Any, start: Any, order: list[Span], k: int) -> Any:
 # --- room for the gates ---
 
 
-def room(x: Any, gates: int) -> Any:
-    """Room for `gates` gates of x (rows, gates' share), which an op fills for its adjoint.
+def room(x: Any, *shape: int) -> Any:
+    """Room for the gates of x (rows, gates' share), which an op fills for its adjoint.
 
     None where nothing is recorded, and for 16-bit floats, whose gates live in float32; also under
     autocast, which would cast the room with everything else.
@@ -132,7 +132,7 @@ def room(x: Any, gates: int) -> Any:
     raw = x.array if isinstance(x, Traced) else as_array(x)
     if not grad_enabled() or is_half(raw) or casting.current.get() is not None:
         return None
-    return constant(Traced.plain, empty_beside(raw, (raw.shape[0], gates), raw.dtype))
+    return constant(Traced.plain, empty_beside(raw, shape, raw.dtype))
 
 
 # --- errors ---
