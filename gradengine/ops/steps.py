@@ -40,7 +40,9 @@ def spans(sizes: Sizes, reverse: bool) -> list[Span]:
 def before_step(xp: Any, last: Any, start: Any, n: int) -> Any:
     """The states before a step of n rows: those of the last step; of new rows, the initial ones."""
     have = len(last)
-    return last[:n] if have >= n else xp.concatenate((last, start[have:n]))
+    if have >= n:
+        return last[:n]
+    return xp.concatenate((last, start[have:n])) if have else start[:n]
 
 
 def turned(xp: Any, w: Any, sizes: Sizes) -> Any:
