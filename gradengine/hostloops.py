@@ -205,9 +205,13 @@ def blockwise(function: Callable[..., Any], *xs: Any) -> Any:
         return function(*xs)
     out = np.empty(first.shape, head.dtype, order)
     y = out.reshape(-1, order=order)
+    writes = function.__class__ is np.ufunc  # where it is told to
 
     def work(part: slice) -> None:
-        y[part] = function(*_part(flat, part))
+        if writes:
+            function(*_part(flat, part), out=y[part])
+        else:
+            y[part] = function(*_part(flat, part))
 
     for_blocks(work, first.size, first, function)
     return out

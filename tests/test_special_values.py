@@ -14,7 +14,7 @@ import pytest
 
 import gradengine as ge
 from gradengine.op import registry
-from gradengine.ops import activations
+from gradengine.ops import activations, gates
 
 INF, NAN = math.inf, math.nan
 Function = Callable[..., Any]
@@ -375,7 +375,8 @@ def test_subnormal_zero_and_nan(name: str, dtype: str):
 
 
 def test_every_activation_is_listed_here():
-    listed = {n for n, op in registry.items() if op.function in vars(activations).values()}
+    rows = [*vars(activations).values(), *vars(gates).values()]
+    listed = {n for n, op in registry.items() if op.function in rows}
     assert listed - set(ENDS) == {"prelu", "sech2", *SLOPE_ROWS} | (listed & set(IMPORTED))
 
 

@@ -41,33 +41,28 @@ def logistic(xp: Any, x: Any) -> Any:
     return top
 
 
-LOWEST = {"f": -87.0, "d": -708.0}
-"""By a dtype's character: from here on e**-x is finite, and its inverse not denormal."""
+HIGHEST = {"f": 87.0, "d": 708.0}
+"""By a dtype's character: up to here e**x is finite, and its inverse not denormal."""
 
 
 def _sigmoid_both(xp: Any, x: Any, y: Any, d: Any) -> None:
-    """y = 1 / (1 + e) and d = e y y with e = e**-x; where e would overflow, y = d = e**x."""
-    lowest = LOWEST[x.dtype.char]
-    below = x.size and not x.min() >= lowest  # also with a NaN
-    e = xp.negative(x, out=d)
-    if below:
-        xp.minimum(e, -lowest, out=e)
-    xp.exp(e, out=e)
-    xp.add(e, 1, out=y)
-    xp.divide(1, y, out=y)
-    if d is not None:
-        d *= y
-        d *= y
-    if below:
-        tail = x < lowest
-        y[tail] = xp.exp(x[tail])
-        if d is not None:
-            d[tail] = y[tail]
+    """y = e / (1 + e) and d = y / (1 + e) with e = e**x; where that would overflow, d = e**-x."""
+    highest = HIGHEST[x.dtype.char]
+    beyond = x.size and not x.max() <= highest  # also with a NaN
+    xp.exp(xp.minimum(x, highest, out=y) if beyond else x, out=y)
+    below = xp.add(y, 1, out=d)
+    y /= below
+    if d is None:
+        return
+    xp.divide(y, below, out=d)
+    if beyond:
+        tail = x > highest
+        d[tail] = xp.exp(-x[tail])
 
 
 def _sigmoid(xp: Any, x: Any) -> Any:
     """Of arrays on the CPU the same digits as above; elsewhere nothing may wait for x's values."""
-    if not is_host(xp) or not is_array(x) or not x.ndim or x.dtype.char not in LOWEST:
+    if not is_host(xp) or not is_array(x) or not x.ndim or x.dtype.char not in HIGHEST:
         return logistic(xp, x)
     y = xp.empty_like(x)
     _sigmoid_both(xp, x, y, None)
