@@ -308,7 +308,7 @@ def ones_like(array: Array) -> Array:
     """Ones of the array's shape and dtype, on its device."""
     xp = namespace(array)
     if xp is np:
-        return np.ones(array.shape, array.dtype)
+        return np.ones(array.shape, array.dtype) if array.ndim else np.array(1, array.dtype)
     with guard(array):
         return xp.ones(array.shape, array.dtype)
 

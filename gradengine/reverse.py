@@ -14,7 +14,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, cast
 
-from .device import as_array, guard, mixed_devices, namespace, ones_like
+from .device import as_array, guard, mixed_devices, namespace, ndarray, ones_like
 from .errors import DTypeError, GraphError, ShapeError, hinted
 from .tape import (
     Leaf,
@@ -136,10 +136,11 @@ def backward(
     with _accumulating:
         while arrived:  # first everything that can fail, then the assignments
             node, g = arrived.popitem()
-            holder = constant(plain, as_array(g.array if create_graph else g))
+            array = g.array if create_graph else g
+            holder = constant(plain, array if array.__class__ is ndarray else as_array(array))
             if create_graph:
                 holder.node = g.node
-            del g
+            del g, array
             if node.extras is not None:
                 hooks += node.extras.get("accumulated", ())
             sums.append(_sum_for(node, holder))

@@ -191,12 +191,21 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
             return found
     extra = g.ndim - len(shape)
     if shape and g.shape[extra:] == shape and g.__class__ is ndarray and g.dtype.itemsize > 2:
-        return HOST.add.reduce(g, axis=0 if extra == 1 else tuple(range(extra)))  # every bias
+        return _column_sums(g) if g.ndim == 2 else HOST.add.reduce(g, axis=tuple(range(extra)))
     grown = (i + extra for i, n in enumerate(shape) if n == 1 != g.shape[i + extra])
     axes = (*range(extra), *grown)
     if g.dtype.itemsize == 2 and not isinstance(g, Traced):  # 16-bit sums accumulate in float32
         return g.sum(axis=axes, keepdims=True, dtype="float32").astype(g.dtype).reshape(shape)
     return cast(Any, g).sum(axis=axes, keepdims=True).reshape(shape)
+
+
+def _column_sums(g: Array) -> Array:
+    """The sum of the rows, for every bias: BLAS is several times as fast as NumPy's reduction."""
+    if g.dtype.char not in "fd":
+        return HOST.add.reduce(g, axis=0)
+    ones = HOST.empty(g.shape[0], g.dtype)
+    ones.fill(1)
+    return ones.dot(g)
 
 
 def fit(g: Any, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -415,17 +424,12 @@ def _freed(node: Node) -> GraphError:
 # --- whether an array has one owner ---
 
 
-def _references(holder: Traced) -> int:
+def _calibrate(holder: Traced) -> int:
+    holder.array = Like((), None)
     return sys.getrefcount(holder.array)
 
 
-def _calibrate() -> int:
-    holder = new(Traced)
-    holder.array = Like((), None)
-    return _references(holder)
-
-
-_ALONE = _calibrate()
+_ALONE = _calibrate(new(Traced))
 
 
 def is_sole_owner(holder: Traced) -> bool:
@@ -434,4 +438,4 @@ def is_sole_owner(holder: Traced) -> bool:
     Then a write may happen in place. The count that means "alone" is measured at import, since
     Python versions differ in what a call itself adds.
     """
-    return _references(holder) <= _ALONE and holder.array.base is None
+    return sys.getrefcount(holder.array) <= _ALONE and holder.array.base is None
