@@ -11,6 +11,7 @@ import pytest
 
 import gradengine as ge
 from gradengine.errors import DTypeError, GraphError, OutOfRangeError, ShapeError
+from gradengine.graph import FREED
 from gradengine.ops import classification, labels, losses
 from gradengine.testing import check_grads
 
@@ -262,6 +263,36 @@ def test_cross_entropy_is_one_op_with_gradient_softmax_minus_target() -> None:
     loss.backward()
     expected = (np.exp(x) / np.exp(x).sum(1, keepdims=True) - np.eye(5)[t]) / 8
     np.testing.assert_allclose(logits.grad.numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("shape", [(6, 5), (3, 80), (2, 5, 4)])
+def test_a_small_cross_entropy_keeps_its_slope_for_passes_over_raw_arrays(
+    shape: tuple[int, ...], reduction: str
+) -> None:
+    x, t = labels_of(shape)
+    again, kept = leaf(x), leaf(x)
+    rules = ge.cross_entropy(again, t, reduction=reduction)  # raw labels: the softmax again
+    loss = ge.cross_entropy(kept, ge.tensor(t), reduction=reduction)
+    saved = [len(y.grad_fn.saved) for y in (rules, loss)]
+    assert saved == [3, 4]
+    assert loss.item() == pytest.approx(rules.item(), rel=1e-14)
+    rules.backward()
+    loss.backward(retain_graph=True)
+    np.testing.assert_allclose(kept.grad.numpy(), again.grad.numpy(), rtol=1e-12, atol=1e-15)
+    (3 * loss).backward()  # a second pass finds the slope as the first one left it
+    np.testing.assert_allclose(kept.grad.numpy(), 4 * again.grad.numpy(), rtol=1e-12, atol=1e-15)
+    assert loss.grad_fn.saved is FREED
+    check_grads(lambda x: ge.cross_entropy(x, ge.tensor(t), reduction=reduction), (leaf(x),))
+
+
+def test_cross_entropy_keeps_no_slope_that_is_large_or_not_asked_for() -> None:
+    t = ge.tensor(np.zeros(300, int))
+    large = ge.cross_entropy(leaf(np.zeros((300, 300))), t)
+    assert len(large.grad_fn.saved) == 3
+    with ge.no_grad():
+        assert ge.cross_entropy(leaf(np.zeros((300, 2))), t).grad_fn is None
+    assert ge.cross_entropy(ge.tensor(np.zeros((300, 2))), t).grad_fn is None
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

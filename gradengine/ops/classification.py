@@ -1,8 +1,8 @@
 """Losses of class predictions: cross_entropy and nll_loss.
 
 The softmax cross-entropy is one op. Its derivative is softmax(x) - target, weighted by
-how much each row counts; the softmax is computed again in the backward pass, which costs less than
-keeping it. Rows: whatever the input's shape, the ops see (rows, classes).
+how much each row counts; of many logits the softmax is computed again in the backward pass, which
+saves the memory to keep it. Rows: whatever the input's shape, the ops see (rows, classes).
 
 Letters: `x` logits or log-probabilities, `t` targets, `w` weights of the classes, `g` cotangent,
 `c` how much each row counts, `z` logits less their largest, `p` softmax.
@@ -15,10 +15,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..device import Array, is_host, quiet
-from ..errors import DTypeError, hinted
+from ..device import HOST, Array, as_array, is_host, ndarray, quiet
+from ..errors import DTypeError, explain, hinted
+from ..hostloops import LARGE
 from ..op import Draw, case, integers, primitive, real, strict_multiply
-from ..tape import Traced
+from ..tape import Traced, grad_enabled, record
 from .arithmetic import multiply, select
 from .gathering import as_operand
 from .labels import (
@@ -82,9 +83,59 @@ def _sums(xp: Any, e: Array, axis: int) -> Array:
 
 
 @cross_entropy_.adjoint(0)
-def _(g: Any, _y: Any, x: Any, t: Any, w: Any, ignore_index: int, reduction: str) -> Any:
+def _(
+    g: Any, _y: Any, x: Any, t: Any, d: Any = None, *, w: Any, ignore_index: Any, reduction: str
+) -> Any:
+    if d is not None:  # as _with_slope has left it
+        return d * (g.item() / d.shape[0] if reduction == "mean" else g.item())
     params = {"w": w, "ignore_index": ignore_index, "reduction": reduction}
     return cross_entropy_grad.op.run((g, x, t), params)
+
+
+def _recorded(x: Any, t: Any, params: dict[str, Any]) -> Any:
+    """The op applied; where that is known to be small, with the slope computed along the way.
+
+    A slope that is kept costs less than the softmax computed again, but the memory of the logits.
+    """
+    op = cross_entropy_.op
+    if not x.__class__ is t.__class__ is Traced.plain:
+        return op.run((x, t), params)
+    a, reduction = x.array, params["reduction"]
+    if (
+        a.__class__ is not ndarray
+        or params["ignore_index"] is not None
+        or params["w"] is not None
+        or reduction == "none"
+        or x.node is None
+        or not 0 < a.size < LARGE
+        or a.dtype.char not in "fd"
+        or not grad_enabled()
+    ):
+        return op.run_two(x, t, params)
+    b = t.array
+    try:
+        y, d = _with_slope(HOST, a, b, reduction)
+    except Exception as error:
+        raise explain(op.name, error, (a, b), params) from error
+    meta = ((a.shape, a.dtype), (b.shape, b.dtype))
+    return record(x.plain, op, as_array(y), (x.node, None), (None, a, b, d), params, meta)
+
+
+def _with_slope(xp: Any, x: Array, t: Array, reduction: str) -> tuple[Any, Array]:
+    """The reduced loss where every target counts, and softmax(x) - onehot(t)."""
+    with quiet():
+        p, axis = _centred(xp, x)
+        rows = xp.arange(x.shape[0])
+        t = t.reshape(-1)
+        places = (t, rows) if axis == 0 else (rows, t)
+        picked = p[places]
+        sums = _sums(xp, xp.exp(p, out=p), axis)
+        y = xp.log(sums)
+        y -= picked
+        p /= sums if axis == 0 else sums[:, None]
+        p[places] = xp.expm1(-y)  # p - 1 at the target, whose p is exp(-y)
+        total = y.sum()
+        return total / t.size if reduction == "mean" else total, p.T if axis == 0 else p
 
 
 @primitive(
@@ -316,9 +367,7 @@ def cross_entropy(
     if not label_smoothing:
         ignored = ignored_class(t, classes, ignore_index)
         params = {"w": w, "ignore_index": ignored, "reduction": reduction}
-        plain = rows.__class__ is t.__class__ is Traced.plain
-        op = cross_entropy_.op
-        y = op.run_two(rows, t, params) if plain else op.run((rows, t), params)
+        y = _recorded(rows, t, params)
     else:
         rows = widened(rows)
         p = class_distribution(
