@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 import gradengine as ge
-from gradengine import reverse, trees, views
+from gradengine import errstate, reverse, trees, views
 from gradengine.errors import GraphError, ShapeError
+from gradengine.errstate import quiet
 
 
 def leaf(*values):
@@ -322,3 +323,26 @@ def test_floating_point_settings_are_the_callers_again_after_a_pass():
         y.backward()  # 1/sqrt(0) inside is no news
         assert np.geterr()["divide"] == "raise"
     assert x.grad.tolist() == [0.0, 0.25]
+
+
+def test_silence_ends_with_its_block_and_stays_in_its_thread():
+    before, heard = np.geterr(), []
+    with quiet():
+        with pytest.raises(ZeroDivisionError), quiet():
+            print(1 / 0)
+        assert set(np.geterr().values()) == {"ignore"}
+        thread = threading.Thread(target=lambda: heard.append(np.geterr()))
+        thread.start()
+        thread.join()
+    assert np.geterr() == before
+    assert heard == [before]
+    with np.errstate(all="raise"), quiet():
+        assert np.isinf(np.ones(1) / np.zeros(1)).all()
+    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+        np.ones(1) / np.zeros(1)
+
+
+def test_silence_without_numpys_context_variable(monkeypatch):
+    monkeypatch.setattr(errstate._Quiet, "state", None)
+    with quiet():
+        assert np.isinf(np.ones(1) / np.zeros(1)).all()

@@ -62,7 +62,9 @@ def assign(parameter: Tensor, array: Array) -> None:
 class Member:
     """A parameter, its state, and what both were when the plan was made."""
 
-    __slots__ = ("array", "arrays", "device", "dtype", "names", "parameter", "shape", "state")
+    __slots__ = (
+        "array", "arrays", "device", "dtype", "entries", "names", "parameter", "shape", "state",
+    )  # fmt: skip
 
     def __init__(self, parameter: Tensor, state: State, names: Sequence[str]) -> None:
         self.parameter, self.state, self.names = parameter, state, names
@@ -70,6 +72,7 @@ class Member:
         self.array: Array = array
         self.shape, self.dtype, self.device = array.shape, array.dtype, device_of(array)
         self.arrays: list[Array] = [self._adopted(name) for name in names]
+        self.entries = list(zip(names, self.arrays, strict=True))
 
     def _adopted(self, name: str) -> Array:
         """The state array `name`, contiguous, wide enough and on the parameter's device."""
@@ -94,6 +97,7 @@ class Member:
     def keep(self, index: int, array: Array) -> None:
         """`array` is the state entry number `index` from now on."""
         self.arrays[index] = self.state[self.names[index]] = array
+        self.entries[index] = (self.names[index], array)
 
     def move(self, array: Array) -> None:
         """Give the parameter its new array, which may be its own, changed."""
@@ -296,7 +300,7 @@ class Plan:
                 return False
             if state_of(member.parameter) is not state:
                 return False
-            for name, kept_array in zip(member.names, member.arrays, strict=True):
+            for name, kept_array in member.entries:
                 if state.get(name) is not kept_array:
                     return False
         for group in self.paced:
