@@ -339,7 +339,7 @@ def general(
     count, names, defaults = op.arity or 0, op.names, op.defaults
     required = [n for n in names if n not in defaults]
     optional = optional or {}
-    two = count == 2 and not op.view
+    two, three = count == 2 and not op.view, count == 3 and not op.view
 
     def apply(*args: Any, **params: Any) -> Any:
         if len(args) > count:
@@ -366,6 +366,8 @@ def general(
             return op.run_one(args[0], params)
         if two and args[0].__class__ is _plain and args[1].__class__ is _plain:
             return op.run_two(args[0], args[1], params)
+        if three and args[0].__class__ is not ndarray:
+            return op.run_three(args[0], args[1], args[2], params)
         return run(args, params)
 
     def run(args: tuple[Any, ...], params: dict[str, Any]) -> Any:

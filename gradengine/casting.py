@@ -132,6 +132,10 @@ class _HalfOp(Op):
         x, z = _cast((x, z), half)
         return super().run_two(x, z, params)
 
+    def run_three(self, x: Any, z: Any, v: Any, params: dict[str, Any]) -> Any:
+        x, z, v = _cast((x, z, v), half)
+        return super().run_three(x, z, v, params)
+
 
 class _FullOp(Op):
     """An op whose arguments are cast to float32 where a context is open."""
@@ -148,6 +152,10 @@ class _FullOp(Op):
     def run_two(self, x: Any, z: Any, params: dict[str, Any]) -> Any:
         x, z = _cast((x, z), full)
         return super().run_two(x, z, params)
+
+    def run_three(self, x: Any, z: Any, v: Any, params: dict[str, Any]) -> Any:
+        x, z, v = _cast((x, z, v), full)
+        return super().run_three(x, z, v, params)
 
 
 class _FullUnary(Unary):

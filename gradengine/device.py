@@ -49,7 +49,8 @@ def namespace(array: Array) -> Namespace:
     >>> namespace(np.zeros(3)).__name__
     'numpy'
     """
-    return namespace_of(array.__class__)
+    found = _NAMESPACES.get(array.__class__)
+    return namespace_of(array.__class__) if found is None else found
 
 
 def namespace_of(cls: type) -> Namespace:
