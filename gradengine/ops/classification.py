@@ -28,6 +28,7 @@ from .labels import (
     class_count,
     class_weights,
     ignored_class,
+    raw,
     rows_of,
     wrong_label_shape,
 )
@@ -126,16 +127,16 @@ def _with_slope(xp: Any, x: Array, t: Array, reduction: str) -> tuple[Any, Array
     with quiet():
         p, axis = _centred(xp, x)
         rows = xp.arange(x.shape[0])
-        t = t.reshape(-1)
+        if t.ndim != 1:
+            t = t.reshape(-1)
         places = (t, rows) if axis == 0 else (rows, t)
-        picked = p[places]
+        gain = p[places]
         sums = _sums(xp, xp.exp(p, out=p), axis)
-        y = xp.log(sums)
-        y -= picked
+        gain -= xp.log(sums)  # minus the loss of each row
         p /= sums if axis == 0 else sums[:, None]
-        p[places] = xp.expm1(-y)  # p - 1 at the target, whose p is exp(-y)
-        total = y.sum()
-        return total / t.size if reduction == "mean" else total, p.T if axis == 0 else p
+        p[places] = xp.expm1(gain)  # p - 1 at the target, whose p is exp(gain)
+        y = 0 - xp.add.reduce(gain)  # not minus: no -0.0
+        return y / t.size if reduction == "mean" else y, p.T if axis == 0 else p
 
 
 @primitive(
@@ -354,18 +355,19 @@ def cross_entropy(
     """
     check_reduction("cross_entropy", reduction)
     x, t = as_operand(input), as_operand(target)
-    classes = class_count("cross_entropy", x)
+    a, b = raw(x), raw(t)  # shapes and dtypes are read many times
+    classes = class_count("cross_entropy", a)
     if not 0 <= label_smoothing <= 1:
         raise ValueError(
             hinted(f"cross_entropy: label_smoothing={label_smoothing}", "a number from 0 to 1")
         )
-    w = class_weights("cross_entropy", x, weight, classes)
-    if t.dtype.kind not in "iu":
+    w = class_weights("cross_entropy", a, weight, classes)
+    if b.dtype.kind not in "iu":
         return _of_probabilities(x, t, w, reduction, label_smoothing)
-    check_labels("cross_entropy", x, t)
+    check_labels("cross_entropy", a, b)
     rows = rows_of(x)
     if not label_smoothing:
-        ignored = ignored_class(t, classes, ignore_index)
+        ignored = ignored_class(b, classes, ignore_index)
         params = {"w": w, "ignore_index": ignored, "reduction": reduction}
         y = _recorded(rows, t, params)
     else:

@@ -76,7 +76,7 @@ def ignored_class(t: Any, classes: int, ignore: int) -> int | None:
 
     The tape keeps targets as they are, so nobody needs to look at them again.
     """
-    array = t.array if isinstance(t, Traced) else t
+    array = raw(t)
     if array.__class__ is not ndarray or 0 <= ignore < classes:
         return ignore
     return None if _all_inside(array, classes) else ignore
@@ -107,6 +107,11 @@ def _wrong_target(
 
 
 # --- shapes and types ---
+
+
+def raw(x: Any) -> Any:
+    """The array of a tensor; an array as it is."""
+    return x.array if isinstance(x, Traced) else x
 
 
 def rows_of(x: Any) -> Any:
