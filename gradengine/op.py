@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, cast
 
 from .calls import Binary, Raw, Unary, binary, general, unary, variadic
 from .device import may_hold_nan
-from .pulls import pull_binary, pull_each, pull_one, pull_unary
+from .pulls import pull_binary, pull_each, pull_joint, pull_one, pull_unary
 from .row import Op as Op
 from .row import registry as registry
 from .samples import Case as Case
@@ -191,6 +191,7 @@ def _adjoint(op: Op, rule: Any) -> Any:
         op.pull = pull_one(op)
     else:
         op.joint = rule
+        op.pull = op.pull_general if op.adjoints else pull_joint(op)
     return rule
 
 

@@ -1,7 +1,7 @@
 """The way back through the commonest ops, written out for raw arrays.
 
 These are `Op.pull_general` for elementwise rows of one and two inputs without parameters, 16-bit
-floats or broadcasting, and for ops of one input. Anything else is handed to it.
+floats or broadcasting, and for ops that state adjoints. Anything else is handed to it.
 
 Floor 2: stands on row.py.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 from .device import HOST, gpu, is_array, may_hold_nan
 from .hostloops import fill_blockwise, is_large
+from .reads import asks
 from .row import Op, fit_saved
 from .tape import Node, fit
 
@@ -86,6 +87,33 @@ def pull_each(op: Op) -> Pull:
                 shape, dtype = node.meta[i]
                 if c is not None and (c.shape != shape or c.dtype is not dtype):
                     c = fit(c, shape, dtype)
+            pairs.append((parent, c))
+        return pairs
+
+    return pull
+
+
+def pull_joint(op: Op) -> Pull:
+    """The pull of an op one rule of which states the cotangents of all inputs."""
+    joint, general = op.joint, op.pull_general
+    assert joint is not None
+    told = asks(joint)
+
+    def pull(node: Node, g: Any, graph: bool) -> Any:
+        inputs, meta, params = node.inputs, node.meta, node.params
+        if graph or meta is None or (gpu and g.__class__ in gpu):
+            return general(node, g, graph)
+        if told:
+            params = {**params, "needed": [parent is not None for parent in inputs]}
+        found: Any = joint(g, *node.saved, **params)
+        if found.__class__ not in (tuple, list) or len(found) != len(inputs):
+            return general(node, g, graph)  # which says what is wrong
+        pairs: list[Any] = []
+        for parent, c, own in zip(inputs, found, meta, strict=True):
+            if parent is None:
+                c = None
+            elif c is not None and (c.shape != own[0] or c.dtype is not own[1]):
+                c = fit(c, *own)
             pairs.append((parent, c))
         return pairs
 
