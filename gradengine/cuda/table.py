@@ -30,7 +30,7 @@ NUMBERS = launch.NUMBERS
 Forward = Callable[..., Any]
 Vjp = Callable[[Array, Any, Sequence[Any], dict[str, Any], Sequence[bool]], "list[Any] | None"]
 
-VALUE = 2  # the code of row.py for an array that a rule reads
+VALUE = 2  # the code of reads.py for an array that a rule reads
 
 UNARY_OUTPUTS = {
     "Relu": "Relu",
