@@ -25,11 +25,9 @@ import numpy as np
 
 LARGE = 1 << 16
 """Elements from which an array is taken in blocks; below, everything fits the cache anyway."""
-BLOCK = 1 << 18
-"""Bytes of a block on one thread: four fit the second-level cache, and calls cost a few percent."""
-SHARED = 1 << 20
-"""Bytes of a block where threads share a loop: waiting for the interpreter's lock costs the more,
-the shorter the calls between."""
+BLOCK = 1 << 20
+"""Bytes of a block: the second-level cache holds one, and calls are long beside the moments in which
+a thread waits for the interpreter's lock."""
 WORTH = 3e-4
 """Seconds of work that are worth waking another thread, which takes up to 5e-5."""
 MOST = 8
@@ -167,15 +165,13 @@ def for_blocks(work: Callable[[slice], None], count: int, like: Any, key: Any) -
     """work(slice) for blocks that cover range(count), `like` being an array as long as that.
 
     `key` names the loop: how long it took tells the next time whether other threads are woken.
-    Blocks are small on one thread, where the cache counts; in several, calls must be long beside
-    the moments in which one waits for the interpreter's lock.
     """
     if not is_large(like):
         work(slice(0, count))
         return
     threads, size = _team.size, like.nbytes
     shared = threads > 1 and _pace.get(key, math.inf) * like.size > WORTH and not _team.is_member()
-    pieces = threads * -(-size // (threads * SHARED)) if shared else -(-size // BLOCK)
+    pieces = threads * -(-size // (threads * BLOCK)) if shared else -(-size // BLOCK)
     step = -(-count // max(1, min(pieces, count)))
     parts = [slice(i, min(i + step, count)) for i in range(0, count, step)]
     begun = time.perf_counter()
@@ -205,7 +201,7 @@ def blockwise(function: Callable[..., Any], *xs: Any) -> Any:
         return function(*xs)
     out = np.empty(first.shape, head.dtype, order)
     y = out.reshape(-1, order=order)
-    writes = function.__class__ is np.ufunc  # where it is told to
+    writes = isinstance(function, np.ufunc)  # where it is told to
 
     def work(part: slice) -> None:
         if writes:
@@ -289,23 +285,37 @@ COSTLY = {
 _levels: dict[tuple[float, Any], Any] = {}
 
 
-def at_least(xp: Any, x: Any, bound: float) -> Any:
-    """max(x, bound), a formula's constant, at the speed of a maximum of two arrays."""
-    if is_large(x) and x.dtype.char in "fd":
-        return np.clip(x, x.dtype.type(bound), x.dtype.type(math.inf))
-    return xp.maximum(x, level(bound, x))
+def at_least(xp: Any, x: Any, value: float, out: Any = None) -> Any:
+    """max(x, value), where value is a formula's constant."""
+    return _beside_level(xp.maximum, x, value, out)
 
 
-def level(value: float, x: Any) -> Any:
-    """`value` to take the larger or smaller of beside x: in an array of x's shape, since NumPy's
-    maximum and minimum are three times as fast between two arrays. `value` is a formula's constant.
-    """
-    if x.__class__ is not np.ndarray or not 1 << 10 <= x.size <= LARGE or x.dtype.kind != "f":
-        return value
-    key = value, x.dtype
-    found = _levels.get(key)
-    if found is None or found.size < x.size:
-        found = np.full(1 << (x.size - 1).bit_length(), value, x.dtype)
+def at_most(xp: Any, x: Any, value: float, out: Any = None) -> Any:
+    """min(x, value), where value is a formula's constant."""
+    return _beside_level(xp.minimum, x, value, out)
+
+
+def _beside_level(choose: Callable[..., Any], x: Any, value: float, out: Any) -> Any:
+    """choose(x, value): between two arrays NumPy is three times as fast as beside a scalar."""
+    if x.__class__ is not np.ndarray or x.size < 1 << 10 or x.dtype.kind != "f":
+        return choose(x, value) if out is None else choose(x, value, out=out)
+    out = np.empty_like(x) if out is None else out
+    flat, order = _flattened((x, out))
+    if not order:
+        return choose(x, value, out=out)
+    given, found = flat
+    beside = _level(value, x.dtype, x.size)
+    for start in range(0, x.size, LARGE):
+        part = given[start : start + LARGE]
+        choose(part, beside[: part.size], out=found[start : start + LARGE])
+    return out
+
+
+def _level(value: float, dtype: Any, size: int) -> Any:
+    """An array full of `value`, kept: one for each constant of a formula."""
+    found = _levels.get((value, dtype))
+    if found is None or found.size < min(size, LARGE):
+        found = np.full(min(LARGE, 1 << (size - 1).bit_length()), value, dtype)
         found.flags.writeable = False
-        _levels[key] = found
-    return found[: x.size].reshape(x.shape)
+        _levels[value, dtype] = found
+    return found

@@ -270,14 +270,25 @@ def test_the_environment_says_how_many(
     assert hostloops.default_threads() == count
 
 
-def test_levels_stand_beside_blocks_only():
-    block = np.zeros(hostloops.BLOCK // 4, np.float32)
-    beside = hostloops.level(0, block)
-    assert (beside.shape, beside.dtype) == (block.shape, block.dtype)
-    assert not beside.flags.writeable
-    assert not beside.any()
-    wide = hostloops.level(0, block[:5000].astype(np.float64))
-    assert (wide.shape, wide.dtype) == ((5000,), np.float64)
-    assert hostloops.level(0, block.reshape(2, -1)).shape == (2, block.size // 2)
-    for other in (block[:3], block.astype(np.int64), 1.0):
-        assert hostloops.level(0, other) == 0
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+@pytest.mark.parametrize("size", [3, 5000, SIZE, 3 * SIZE])
+def test_limits_are_numpys(size: int, dtype: str):
+    x = np.linspace(-50, 50, size).astype(dtype)
+    if dtype != "int64":
+        x[:3] = np.nan, -0.0, np.inf
+    for limit, choose in ((hostloops.at_least, np.maximum), (hostloops.at_most, np.minimum)):
+        for value in (0, 7.5):
+            expected = choose(x, value)
+            found = limit(np, x, value)
+            assert found.dtype == expected.dtype
+            np.testing.assert_array_equal(found, expected)
+            np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
+            out = np.empty_like(expected)
+            assert limit(np, x, value, out=out) is out
+            np.testing.assert_array_equal(out, expected)
+
+
+def test_limits_of_every_memory_order():
+    x = random((300, SIZE // 100)) - 2
+    for view in (np.asfortranarray(x), x[:, ::2], x.T):
+        np.testing.assert_array_equal(hostloops.at_least(np, view, 0), np.maximum(view, 0))

@@ -18,7 +18,7 @@ import math
 from typing import Any
 
 from ..errors import ShapeError, hinted
-from ..hostloops import level
+from ..hostloops import at_least
 from ..op import pointwise
 from .activations import WIDE, logistic, sigmoid, sigmoid_slope, tanh
 from .arithmetic import clip, multiply
@@ -37,38 +37,36 @@ def _gelu(xp: Any, x: Any) -> Any:
     e *= height
     tail *= e
     tail *= size
-    return xp.maximum(x, level(0, x)) - tail
-
-
-def _gelu_slope(xp: Any, x: Any) -> Any:
-    """P(x) + x P'(x): on the left s = P(-|x|) - |x| P'(x), on the right 1 - s."""
-    size = magnitude(xp, x)
-    tail, e, height = tail_parts(xp, size)
-    e *= height
-    return _gelu_rise(x, size, tail, e, height)
-
-
-def _gelu_rise(x: Any, size: Any, tail: Any, e: Any, height: float) -> Any:
-    """The slope from the parts of the tail, which are overwritten."""
-    size *= DENSITY / height
-    tail -= size
-    tail *= e
-    right = (x >= 0).astype(tail.dtype)
-    tail *= 1 - 2 * right
-    tail += right
-    return tail
+    return at_least(xp, x, 0) - tail
 
 
 def _gelu_both(xp: Any, x: Any, y: Any, d: Any) -> None:
-    """Value and slope from one tail."""
+    """The value as above; the slope P(x) + x P'(x) is s = P(-|x|) - |x| P'(x) on the left and 1 - s
+    on the right. y and d hold the parts of the tail on the way: memory is what this waits for.
+    """
     size = magnitude(xp, x)
-    tail, e, height = tail_parts(xp, size)
+    tail, e, height = tail_parts(xp, size, (y, d))
     e *= height
+    lost = tail * e
+    lost *= size
+    size *= DENSITY / height
+    tail -= size
     xp.multiply(tail, e, out=d)
+    at_least(xp, x, 0, out=y)
+    y -= lost
+    lost[...] = x >= 0
+    xp.multiply(lost, -2, out=size)
+    size += 1  # -1 on the right, 1 on the left
     d *= size
-    xp.maximum(x, level(0, x), out=y)
-    y -= d
-    d[...] = _gelu_rise(x, size, tail, e, height)
+    d += lost
+
+
+def _gelu_slope(xp: Any, x: Any) -> Any:
+    x = xp.asarray(x)
+    whole = x.reshape(1) if not x.ndim else x
+    d = xp.empty_like(whole)
+    _gelu_both(xp, whole, xp.empty_like(whole), d)
+    return d.reshape(x.shape)
 
 
 def _gelu_bend(_y: Any, x: Any) -> Any:

@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
-from ..hostloops import level
+from ..hostloops import at_most
+
+Coefficients: TypeAlias = Sequence[float]
+Room: TypeAlias = tuple[Any, Any] | None
 
 DENSITY = 1 / math.sqrt(2 * math.pi)
 """Of the standard normal distribution at 0."""
@@ -46,14 +49,15 @@ MILLS_SINGLE = (
 denominator from the second coefficient on, the first is 1. Fitted; relative error 1.6e-8."""
 
 
-def quotient(x: Any, above: Sequence[float], below: Sequence[float]) -> Any:
-    """(x**m + above[0] x**(m-1) + ...) / (x**n + below[0] x**(n-1) + ...)."""
-    y = _horner(x + above[0], x, above[1:])
-    y /= _horner(x + below[0], x, below[1:])
+def quotient(xp: Any, x: Any, above: Coefficients, below: Coefficients, room: Room = None) -> Any:
+    """(x**m + above[0] x**(m-1) + ...) / (x**n + below[0] x**(n-1) + ...), in the first `room`."""
+    y, z = room or (None, None)
+    y = _horner(xp.add(x, above[0], out=y), x, above[1:])
+    y /= _horner(xp.add(x, below[0], out=z), x, below[1:])
     return y
 
 
-def _horner(y: Any, x: Any, coefficients: Sequence[float]) -> Any:
+def _horner(y: Any, x: Any, coefficients: Coefficients) -> Any:
     """The polynomial in x that goes on from y, a fresh array, which is overwritten."""
     for coefficient in coefficients:
         y *= x
@@ -61,10 +65,10 @@ def _horner(y: Any, x: Any, coefficients: Sequence[float]) -> Any:
     return y
 
 
-def mills_ratio(size: Any) -> Any:
+def mills_ratio(xp: Any, size: Any) -> Any:
     """P(-x) / P'(x) for x = `size` >= 0: what of the tail varies slowly, so that polynomials do."""
     if size.dtype == "float32":
-        return quotient(size, *MILLS_SINGLE)
+        return quotient(xp, size, *MILLS_SINGLE)
     t = (size - 4) / (size + 4)
     y = _horner(MILLS[-1] * t + MILLS[-2], t, MILLS[-3::-1])
     y *= math.sqrt(2 * math.pi)
@@ -78,14 +82,15 @@ def mills_ratio(size: Any) -> Any:
 def magnitude(xp: Any, x: Any) -> Any:
     """|x|, cut where the normal distribution's tail has underflowed and x**5 not yet overflown."""
     size = xp.abs(x)
-    return xp.minimum(size, level(15.0 if size.dtype == "float32" else 40.0, size))
+    most = 15.0 if size.dtype == "float32" else 40.0
+    return at_most(xp, size, most, out=size if size.ndim else None)
 
 
-def bell(xp: Any, x: Any) -> Any:
+def bell(xp: Any, x: Any, out: Any = None) -> Any:
     """e**(-x**2 / 2): the rounding of x**2 tells as one of x would."""
-    y = xp.square(x)
+    y = xp.square(x, out=out)
     y *= -0.5
-    return xp.exp(y)
+    return xp.exp(y, out=out)
 
 
 GELU_HEIGHT = 0.3988017737865448
@@ -98,17 +103,21 @@ relative error, 3.9e-8 (1 + x**2), is no more than what the rounding of x**2 cos
 coefficients are float32's own, tuned for the least error as it is computed here."""
 
 
-def tail_parts(xp: Any, size: Any) -> tuple[Any, Any, float]:
-    """q, e and h of P(-x) = h q e for x = `size` >= 0, with e = exp(-x**2 / 2), for gelu."""
+def tail_parts(xp: Any, size: Any, room: Room = None) -> tuple[Any, Any, float]:
+    """q, e and h of P(-x) = h q e for x = `size` >= 0, with e = exp(-x**2 / 2), for gelu.
+
+    `room`, two arrays of size's shape, becomes q and e.
+    """
+    second = room[1] if room else None
     if size.dtype == "float32":
-        return quotient(size, *GELU_SINGLE), bell(xp, size), GELU_HEIGHT
-    return mills_ratio(size), bell(xp, size), DENSITY
+        return quotient(xp, size, *GELU_SINGLE, room), bell(xp, size, second), GELU_HEIGHT
+    return mills_ratio(xp, size), bell(xp, size, second), DENSITY
 
 
 def normal_cdf(xp: Any, x: Any) -> Any:
     """(1 + erf(x / sqrt(2))) / 2; in float32 with all its digits in the left tail."""
     size = magnitude(xp, x)
-    tail = mills_ratio(size)
+    tail = mills_ratio(xp, size)
     tail *= (DENSITY * bell(xp, size.astype("float64"))).astype(tail.dtype)
     right = (x >= 0).astype(tail.dtype)
     tail *= 1 - 2 * right
