@@ -26,8 +26,8 @@ import numpy as np
 LARGE = 1 << 16
 """Elements from which an array is taken in blocks; below, everything fits the cache anyway."""
 BLOCK = 1 << 20
-"""Bytes of a block: the second-level cache holds one, and calls are long beside the moments in which
-a thread waits for the interpreter's lock."""
+"""Bytes of a block: a second-level cache holds one, and calls on it are long beside the moments in
+which a thread waits for the interpreter's lock."""
 WORTH = 3e-4
 """Seconds of work that are worth waking another thread, which takes up to 5e-5."""
 MOST = 8

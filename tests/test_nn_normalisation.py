@@ -94,6 +94,22 @@ def test_rows_in_several_blocks_are_the_formula(rows):
     assert np.allclose(db.numpy(), g.sum(0), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("mean", [0, 1, 15.5, 17, 1e3])
+@pytest.mark.parametrize("rows", [5, 2000])
+def test_means_near_and_far_cost_the_gradient_no_digits(mean: float, rows: int):
+    draw = np.random.default_rng(3).normal
+    wide, g = draw(mean, 1, (rows, 64)), draw(size=(rows, 64)).astype(np.float32)
+    x = wide.astype(np.float32)
+    wide = x.astype(np.float64)
+    t = ge.tensor(x, requires_grad=True)
+    F.layer_norm(t, (64,)).backward(ge.tensor(g))
+    centre = wide - wide.mean(1, keepdims=True)
+    r = 1 / np.sqrt((centre**2).mean(1, keepdims=True) + 1e-5)
+    u = centre * r
+    expected = r * (g - g.mean(1, keepdims=True) - u * (g * u).mean(1, keepdims=True))
+    np.testing.assert_allclose(t.grad.numpy(), expected, rtol=0, atol=2e-6 + 1.2e-7 * mean)
+
+
 def test_a_large_mean_costs_no_digits():
     x = (draw(4, 1000) + 1000).astype("float32")
     y = F.layer_norm(ge.tensor(x), (1000,)).numpy()
