@@ -297,14 +297,16 @@ def at_most(xp: Any, x: Any, value: float, out: Any = None) -> Any:
 
 def _beside_level(choose: Callable[..., Any], x: Any, value: float, out: Any) -> Any:
     """choose(x, value): between two arrays NumPy is three times as fast as beside a scalar."""
-    if x.__class__ is not np.ndarray or x.size < 1 << 10 or x.dtype.kind != "f":
+    if x.__class__ is not np.ndarray or x.size < 1 << 12 or x.dtype.kind != "f":
         return choose(x, value) if out is None else choose(x, value, out=out)
+    if x.size <= LARGE:
+        return choose(x, _level(value, x.dtype, x.size)[: x.size].reshape(x.shape), out=out)
     out = np.empty_like(x) if out is None else out
     flat, order = _flattened((x, out))
     if not order:
         return choose(x, value, out=out)
     given, found = flat
-    beside = _level(value, x.dtype, x.size)
+    beside = _level(value, x.dtype, LARGE)
     for start in range(0, x.size, LARGE):
         part = given[start : start + LARGE]
         choose(part, beside[: part.size], out=found[start : start + LARGE])
@@ -314,8 +316,8 @@ def _beside_level(choose: Callable[..., Any], x: Any, value: float, out: Any) ->
 def _level(value: float, dtype: Any, size: int) -> Any:
     """An array full of `value`, kept: one for each constant of a formula."""
     found = _levels.get((value, dtype))
-    if found is None or found.size < min(size, LARGE):
-        found = np.full(min(LARGE, 1 << (size - 1).bit_length()), value, dtype)
+    if found is None or found.size < size:
+        found = np.full(1 << (size - 1).bit_length(), value, dtype)
         found.flags.writeable = False
         _levels[value, dtype] = found
     return found
