@@ -119,7 +119,7 @@ def _traced_unary(op: Op) -> Callable[..., Any]:
 
 
 def _traced_both(op: Op) -> Callable[..., Any]:
-    """As above, for a row that computes its slope beside its value; the tape saves it last."""
+    """As above, for a row that computes its slope beside its value; the tape saves it too."""
     both, otherwise = cast(Any, op.both), _traced_unary(op)
 
     def fill(y: Any, slope: Any, x: Any) -> None:
@@ -136,7 +136,7 @@ def _traced_both(op: Op) -> Callable[..., Any]:
             fill_blockwise(fill, (y, slope), a)
         except Exception as error:
             raise explain(op.name, error, (a,), None) from error
-        return record(x.plain, op, y, (node,), (None, a, slope))
+        return record(x.plain, op, y, (node,), (None, a, [slope]))
 
     return traced
 

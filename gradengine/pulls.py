@@ -146,17 +146,25 @@ def _chain(op: Op, i: int) -> Chain:
 
 
 def _beside(op: Op, otherwise: Chain) -> Chain:
-    """The chain of a row whose forward has left its slope behind the saved arrays."""
+    """The chain of a row whose forward has left its slope, in a list behind the saved arrays.
+
+    The slope's memory becomes the cotangent's, so whoever takes it out has it alone; a second pass
+    computes it again.
+    """
+    rule: Any = op.partials[0] if op.partials else None
 
     def chain(g: Any, saved: tuple[Any, ...]) -> Any:
-        if len(saved) < 3:
-            return otherwise(g, saved)
-        out = HOST.empty_like(g)
-        fill_blockwise(fill, (out,), g, saved[2])
-        return out
+        try:
+            d = saved[2].pop()
+        except IndexError:  # none was left, or another pass has taken it
+            return otherwise(g, saved[:2])
+        fill_blockwise(fill, (d,), g, saved[1])
+        return d
 
-    def fill(out: Any, g: Any, slope: Any) -> None:
-        _multiply(op, out, g, slope)
+    def fill(d: Any, g: Any, x: Any) -> None:
+        d *= g
+        if may_hold_nan(d):
+            d[...] = op.chain(g, rule(None, x))
 
     return chain
 

@@ -67,6 +67,53 @@ def test_a_value_is_the_same_whether_or_not_a_gradient_is_asked_for(name: str, d
         np.testing.assert_array_equal(op(ge.tensor(x, requires_grad=True)).numpy(), plain)
 
 
+@pytest.mark.parametrize("size", [5, SIZE])
+@pytest.mark.parametrize("name", ["sigmoid", "gelu"])
+def test_a_slope_that_was_used_up_is_computed_again(name: str, size: int):
+    x = ge.tensor(random((size,)) - 2, requires_grad=True)
+    y = registry[name].function(x)
+    g = ge.tensor(np.linspace(-1, 1, size, dtype=np.float32))
+    first, second = (ge.autograd.grad(y, [x], g, retain_graph=True)[0].numpy() for _ in range(2))
+    (third,) = ge.autograd.grad(y, [x], g, create_graph=True)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(first, third.numpy())
+
+
+def test_threads_that_go_back_together_do_not_share_a_slope():
+    x = ge.tensor(random((SIZE,)) - 2, requires_grad=True)
+    g = ge.tensor(np.ones(SIZE, np.float32))
+    for _ in range(5):
+        y, found = ge.sigmoid(x), []
+        passes = [
+            threading.Thread(
+                target=lambda y=y, found=found: found.append(
+                    ge.autograd.grad(y, [x], g, retain_graph=True)[0].numpy()
+                )
+            )
+            for _ in range(3)
+        ]
+        for one in passes:
+            one.start()
+        for one in passes:
+            one.join(30)
+        assert len(found) == 3
+        for other in found[1:]:
+            np.testing.assert_array_equal(found[0], other)
+
+
+@pytest.mark.parametrize("name", ["sigmoid", "gelu"])
+def test_what_a_mask_cut_off_stays_cut_off_where_slopes_are_kept(name: str):
+    x = np.array([0, np.nan, np.inf, -np.inf, 900, -900, 1])
+    g = np.array([np.inf, 0, 0, 0, np.inf, np.inf, 2])
+    t = ge.tensor(x, requires_grad=True)
+    with np.errstate(all="ignore"):
+        registry[name].function(t).backward(ge.tensor(g))
+    found = t.grad.numpy()
+    assert found[0] == np.inf
+    np.testing.assert_array_equal(found[[1, 2, 3, 5]], 0)
+    assert found[4] == (0 if name == "sigmoid" else np.inf)
+
+
 def test_sigmoid_s_tails_are_right_beside_anything():
     x = np.array([-103, -95, -88.5, -86.9, 0, 95, np.nan, np.inf, -np.inf], np.float32)
     t = ge.tensor(x, requires_grad=True)

@@ -61,12 +61,35 @@ def _sigmoid_both(xp: Any, x: Any, y: Any, d: Any) -> None:
 
 
 def _sigmoid(xp: Any, x: Any) -> Any:
-    """Of arrays on the CPU the same digits as above; elsewhere nothing may wait for x's values."""
-    if not is_host(xp) or not is_array(x) or not x.ndim or x.dtype.char not in HIGHEST:
+    if not _may_look(xp, x):
         return logistic(xp, x)
     y = xp.empty_like(x)
     _sigmoid_both(xp, x, y, None)
     return y
+
+
+def _sigmoid_slope(xp: Any, x: Any) -> Any:
+    if _may_look(xp, x):
+        d = xp.empty_like(x)
+        _sigmoid_both(xp, x, xp.empty_like(x), d)
+    else:
+        d = 0.5 / xp.cosh(0.5 * x)
+        d *= d
+    return d
+
+
+def _may_look(xp: Any, x: Any) -> bool:
+    """Whether x is an array whose values can be looked at: on a GPU that would wait for them."""
+    return is_host(xp) and is_array(x) and x.ndim > 0 and x.dtype.char in HIGHEST
+
+
+sigmoid_slope = pointwise(
+    "sigmoid_slope",
+    forward=_sigmoid_slope,
+    partial=lambda y, x: -y * tanh(0.5 * x),
+    sample=WIDE,
+    doc="sigmoid(x) sigmoid(-x), with all its digits in both tails.",
+)
 
 
 def _log1p_exp(xp: Any, x: Any) -> Any:
@@ -86,21 +109,6 @@ def _sech2(xp: Any, x: Any) -> Any:
     r = 1 / xp.cosh(x)
     r *= r
     return r
-
-
-def _sigmoid_slope(xp: Any, x: Any) -> Any:
-    r = 0.5 / xp.cosh(0.5 * x)
-    r *= r
-    return r
-
-
-sigmoid_slope = pointwise(
-    "sigmoid_slope",
-    forward=_sigmoid_slope,
-    partial=lambda y, x: -y * tanh(0.5 * x),
-    sample=WIDE,
-    doc="sigmoid(x) sigmoid(-x) in one exponential, with all its digits in both tails.",
-)
 
 
 # --- rectifiers: straight pieces ---
