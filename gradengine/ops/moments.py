@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..device import as_array, empty_beside, is_host
-from ..hostloops import BLOCK, for_blocks
+from ..hostloops import BLOCK, ROWS, for_blocks
 from ..tape import Traced, constant
 from .linalg import inner, is_half
 
@@ -41,7 +41,7 @@ def in_blocks(work: Callable[[slice], None], xp: Any, x: Any, over: str) -> None
     if over == "channel" or not is_host(xp):
         work(slice(0, x.shape[0]))
     else:
-        for_blocks(work, x.shape[0], x, work.__code__)
+        for_blocks(work, x.shape[0], x, work.__code__, ROWS)
 
 
 def pieces(xp: Any, x: Any) -> list[slice]:
@@ -53,7 +53,7 @@ def pieces(xp: Any, x: Any) -> list[slice]:
 
 def longest(x: Any) -> int:
     """Rows of a block at most."""
-    return 1 + BLOCK // max(1, x.shape[-1] * x.dtype.itemsize)
+    return 1 + ROWS // max(1, x.shape[-1] * x.dtype.itemsize)
 
 
 def solid(x: Any, over: str) -> Any:
