@@ -106,7 +106,8 @@ sech2 = pointwise(
 
 
 def _sech2(xp: Any, x: Any) -> Any:
-    r = 1 / xp.cosh(x)
+    r = xp.cosh(x)
+    r = xp.divide(1, r, out=r) if r.ndim else 1 / r
     r *= r
     return r
 
