@@ -70,18 +70,20 @@ class _Team:
         self.lock, self.started = threading.Lock(), 0
 
     def give(self, job: Callable[[], None]) -> None:
-        """`job`, which raises nothing, to the next thread that is free."""
+        """`job`, which raises nothing, to the next thread that is free, if there are any."""
         if self.started < self.size - 1:
-            with self.lock:
+            with self.lock, suppress(RuntimeError):  # no more threads, or the interpreter ends
                 while self.started < self.size - 1:
                     threading.Thread(target=self._serve, name="gradengine", daemon=True).start()
                     self.started += 1
-        self.jobs.put(job)
+        if self.started:
+            self.jobs.put(job)
 
     def _serve(self) -> None:
         self.mine.enlisted, get = True, self.jobs.get
         while (job := get()) is not None:
             job()
+            del job  # while this waits for the next
 
     def is_member(self) -> bool:
         """Whether this thread works for a block already: it then does its own loops alone."""
@@ -175,6 +177,7 @@ def in_threads(work: Callable[[Any], None], parts: Any) -> None:
                 called.pop()
                 late += 1
         errors = [e for _ in range(helpers - late) if (e := ended.get()) is not None]
+        del work  # and the arrays it holds: a job may still be in a thread's hands
     if errors:
         raise errors[0]
 

@@ -235,6 +235,33 @@ def test_the_first_error_arrives_and_ends_the_rest():
     assert len(done) < 100_000
 
 
+def test_threads_that_wait_hold_no_array():
+    x = random((SIZE,))
+    seen: list[int] = []
+
+    def work(part: slice) -> None:
+        seen.append(len(x[part]))
+
+    before = sys.getrefcount(work)
+    hostloops.for_blocks(work, SIZE, x, "a loop of this test")
+    assert sum(seen) == SIZE
+    assert sys.getrefcount(work) == before  # no job that is done, or was called off, knows it
+
+
+def test_without_another_thread_the_caller_does_all(monkeypatch: pytest.MonkeyPatch):
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    team = hostloops._Team()
+    team.size = 3
+    monkeypatch.setattr(hostloops, "_team", team)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    seen: list[int] = []
+    hostloops.in_threads(seen.append, range(5))
+    assert seen == [0, 1, 2, 3, 4]
+    assert team.jobs.empty()
+
+
 def test_errstate_holds_in_every_block():
     x = np.ones(SIZE, np.float32)
     x[-1] = -1  # in the last block
