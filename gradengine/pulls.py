@@ -78,9 +78,10 @@ def pull_each(op: Op) -> Pull:
     def pull(node: Node, g: Any, graph: bool) -> Any:
         if graph or node.meta is None or (gpu and g.__class__ in gpu):
             return general(node, g, graph)
+        inputs = node.inputs  # before `saved`, which a pass in another thread frees before them
         saved, params = node.saved, node.params
         pairs: list[Any] = []
-        for i, parent in enumerate(node.inputs):
+        for i, parent in enumerate(inputs):
             c = None
             if parent is not None:
                 c = adjoints[i](g, *saved, **params)

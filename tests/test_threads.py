@@ -176,3 +176,21 @@ def test_exposed_arrays_come_and_go_in_all_threads():
                 assert x.grad.tolist() == [8.0, 16.0]
 
     together(work)
+
+
+def test_a_step_that_another_pass_frees_meanwhile_loses_no_gradient():
+    """The other pass frees the node's inputs after this one has read what the node saved."""
+    x = ge.tensor(np.ones((2, 3)), requires_grad=True)
+    w = ge.tensor(np.ones((4, 3)), requires_grad=True)
+    node = ge.linear(x, w).grad_fn
+
+    class Overtaken:
+        op, inputs, meta, params = node.op, node.inputs, node.meta, node.params
+
+        @property
+        def saved(self):
+            self.inputs = ()
+            return node.saved
+
+    pairs = list(node.op.pull(Overtaken(), np.ones((2, 4)), False))
+    assert [c is not None for _, c in pairs] == [True, True, False]
