@@ -141,3 +141,9 @@ def test_the_saved_bytes_are_those_of_the_graph():
     model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
     found = nn.summary(model.double(), ge.ones((10, 4), dtype="float64"))
     assert found.saved_bytes == 8 * (10 * 4 + 10 * 8)  # the input, and what relu gives, once
+
+
+def test_a_slope_kept_for_the_way_back_counts_as_saved():
+    model = nn.Sequential(nn.Linear(4, 8), nn.Sigmoid())
+    found = nn.summary(model.double(), ge.ones((10, 4), dtype="float64"))
+    assert found.rows[2].saved == 8 * (10 * 8 + 10 * 8)  # what it was given, and its slope there

@@ -248,7 +248,9 @@ def _saved(node: Node, known: set[int]) -> int:
     """Bytes of the arrays a node keeps, each memory once; `known` holds what is counted already."""
     total = 0
     saved: Any = node.saved
-    for kept in cast("tuple[Any, ...]", saved) if isinstance(saved, tuple) else ():
+    for entry in cast("tuple[Any, ...]", saved) if isinstance(saved, tuple) else ():
+        # a slope that its first use takes away stands in a list
+        kept = cast(Any, entry)[0] if entry.__class__ is list and entry else entry
         if is_array(kept):
             memory = owner(kept)
             if id(memory) not in known:
