@@ -44,6 +44,13 @@ def test_softmax_family_is_scipys(axis: Any):
     np.testing.assert_allclose(ge.softmin(t(X)).numpy(), scipy.special.softmax(-X, axis=-1))
 
 
+def test_softmax_of_complex_numbers_and_of_one_number():
+    z = np.array([[1 + 1j, 2, -1j], [0, 0.5j, 3]])
+    np.testing.assert_allclose(ge.softmax(ge.tensor(z)).numpy(), scipy.special.softmax(z, axis=-1))
+    for axis in (-1, None):
+        assert ge.softmax(ge.tensor(3.0), axis=axis).item() == 1
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_softmax_of_a_row_depends_on_that_row_alone(dtype: str):
     rows = np.stack([X[0, 0], X[0, 0] - 70, X[0, 0] + 90, 1e4 * X[0, 0], [-80, -3, 0, 59.9]])

@@ -158,8 +158,8 @@ def softmax(xp: Any, x: Any, axis: Axis = -1) -> Any:
 
 def _total(xp: Any, x: Any, axis: Axis) -> Any:
     """Sums along `axis`, kept; of rows on the CPU as products with ones, at the speed of BLAS."""
-    if axis == -1 and is_host(xp):
-        return xp.vecdot(x, xp.ones(x.shape[-1], x.dtype))[..., None]
+    if axis == -1 and x.ndim and is_host(xp):
+        return xp.vecdot(xp.ones(x.shape[-1], x.dtype), x)[..., None]  # the first is conjugated
     return x.sum(axis=axis, keepdims=True)
 
 
