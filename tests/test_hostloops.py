@@ -57,7 +57,7 @@ def test_blocks_change_no_bit(name: str, dtype: str, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", ["sigmoid", "gelu"])
+@pytest.mark.parametrize("name", ["sigmoid", "gelu", "silu"])
 def test_a_value_is_the_same_whether_or_not_a_gradient_is_asked_for(name: str, dtype: str):
     x = np.linspace(-800, 800, 4001).astype(dtype)
     x[::1000] = np.nan
@@ -68,7 +68,7 @@ def test_a_value_is_the_same_whether_or_not_a_gradient_is_asked_for(name: str, d
 
 
 @pytest.mark.parametrize("size", [5, SIZE])
-@pytest.mark.parametrize("name", ["sigmoid", "gelu"])
+@pytest.mark.parametrize("name", ["sigmoid", "gelu", "silu"])
 def test_a_slope_that_was_used_up_is_computed_again(name: str, size: int):
     x = ge.tensor(random((size,)) - 2, requires_grad=True)
     y = registry[name].function(x)
@@ -101,7 +101,7 @@ def test_threads_that_go_back_together_do_not_share_a_slope():
             np.testing.assert_array_equal(found[0], other)
 
 
-@pytest.mark.parametrize("name", ["sigmoid", "gelu"])
+@pytest.mark.parametrize("name", ["sigmoid", "gelu", "silu"])
 def test_what_a_mask_cut_off_stays_cut_off_where_slopes_are_kept(name: str):
     x = np.array([0, np.nan, np.inf, -np.inf, 900, -900, 1])
     g = np.array([np.inf, 0, 0, 0, np.inf, np.inf, 2])

@@ -61,7 +61,7 @@ def _sigmoid_both(xp: Any, x: Any, y: Any, d: Any) -> None:
 
 
 def _sigmoid(xp: Any, x: Any) -> Any:
-    if not _may_look(xp, x):
+    if not may_look(xp, x):
         return logistic(xp, x)
     y = xp.empty_like(x)
     _sigmoid_both(xp, x, y, None)
@@ -69,7 +69,7 @@ def _sigmoid(xp: Any, x: Any) -> Any:
 
 
 def _sigmoid_slope(xp: Any, x: Any) -> Any:
-    if _may_look(xp, x):
+    if may_look(xp, x):
         d = xp.empty_like(x)
         _sigmoid_both(xp, x, xp.empty_like(x), d)
     else:
@@ -78,7 +78,7 @@ def _sigmoid_slope(xp: Any, x: Any) -> Any:
     return d
 
 
-def _may_look(xp: Any, x: Any) -> bool:
+def may_look(xp: Any, x: Any) -> bool:
     """Whether x is an array whose values can be looked at: on a GPU that would wait for them."""
     return is_host(xp) and is_array(x) and x.ndim > 0 and x.dtype.char in HIGHEST
 

@@ -20,12 +20,15 @@ from typing import Any
 from ..errors import ShapeError, hinted
 from ..hostloops import at_least
 from ..op import pointwise
-from .activations import WIDE, logistic, sigmoid, sigmoid_slope, tanh
+from .activations import HIGHEST, WIDE, logistic, may_look, sigmoid, sigmoid_slope, tanh
 from .arithmetic import clip, multiply
 from .elementary import exp, normal_pdf
 from .normal import DENSITY, magnitude, tail_parts
 
 GELU_LINEAR, GELU_CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715 * 2 * math.sqrt(2 / math.pi)
+
+LEAST = -1e4
+"""Below it every gate is 0, and x must not be -inf."""
 
 # --- GELU ---
 
@@ -129,13 +132,45 @@ def gelu(x: Any, /, approximate: str = "none") -> Any:
 # --- SiLU and Mish ---
 
 
+def _silu_both(xp: Any, x: Any, y: Any, d: Any) -> None:
+    """y = x e q and d = e q (1 + x q) with e = e**x and q = 1 / (1 + e), x cut where e q is 0 or 1:
+    near the root of d this product keeps more digits than a sum of products.
+    """
+    highest = HIGHEST[x.dtype.char]
+    inside = not x.size or (x.min() >= LEAST and x.max() <= highest)
+    z = x if inside else xp.clip(x, LEAST, highest)
+    xp.exp(z, out=y)
+    q = xp.add(y, 1, out=d)
+    xp.divide(1, q, out=q)
+    y *= q
+    if d is not None:
+        d *= z
+        d += 1
+        d *= y
+    y *= z
+    if not inside:
+        tail = x > highest
+        y[tail] = x[tail]
+
+
+def _silu(xp: Any, x: Any) -> Any:
+    if not may_look(xp, x):
+        return xp.maximum(x, LEAST) * logistic(xp, x)
+    y = xp.empty_like(x)
+    _silu_both(xp, x, y, None)
+    return y
+
+
 def _silu_slope(xp: Any, x: Any) -> Any:
-    """s (1 + x (1 - s)): near its root this product keeps more digits than s + x s (1 - s)."""
+    if may_look(xp, x):
+        d = xp.empty_like(x)
+        _silu_both(xp, x, xp.empty_like(x), d)
+        return d
     e = xp.exp(-xp.abs(x))
     r = 1 / (1 + e)
     left, right = xp.maximum(e, x < 0), xp.maximum(e, x >= 0)  # 1 on their side, e on the other
     left *= r
-    left *= xp.clip(x, -1e4, 1e4)
+    left *= xp.clip(x, LEAST, -LEAST)
     left += 1
     left *= right
     left *= r
@@ -151,7 +186,8 @@ silu_slope = pointwise(
 )
 silu = pointwise(
     "silu",
-    forward=lambda xp, x: xp.maximum(x, -1e4) * logistic(xp, x),
+    forward=_silu,
+    both=_silu_both,
     partial=lambda _y, x: silu_slope(x),
     sample=WIDE,
     kernel="Silu",
