@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .device import HOST, gpu, is_array, may_hold_nan
+from .device import HOST, gpu, is_array, may_hold_nan, ndarray
 from .hostloops import fill_blockwise, is_large
 from .reads import asks
 from .row import Op, fit_saved
-from .tape import Node, fit
+from .tape import Node, column_sums, fit
 
 Pull = Callable[[Node, Any, bool], Any]
 Chain = Callable[[Any, tuple[Any, ...]], Any]
@@ -121,6 +121,29 @@ def pull_joint(op: Op) -> Pull:
     return pull
 
 
+def pull_layer(op: Op) -> Pull:
+    """The pull of y = x W^T + b; of plain matrices of one type BLAS makes all three cotangents."""
+    general = pull_each(op)
+
+    def pull(node: Node, g: Any, graph: bool) -> Any:
+        meta: Any = node.meta
+        if graph or g.__class__ is not ndarray or g.ndim != 2 or g.dtype.char not in "fd":
+            return general(node, g, graph)
+        (x_shape, x_dtype), (_, w_dtype), bias = meta
+        same = x_dtype is w_dtype is g.dtype and len(x_shape) == 2
+        if not same or (bias is not None and bias != (g.shape[1:], x_dtype)):
+            return general(node, g, graph)
+        x_node, w_node, b_node = node.inputs  # before `saved`, as above
+        _, x, w, _ = node.saved
+        return (
+            (x_node, None if x_node is None else g.dot(w)),
+            (w_node, None if w_node is None else g.T.dot(x)),
+            (b_node, None if b_node is None else column_sums(g)),
+        )
+
+    return pull
+
+
 def _chain(op: Op, i: int) -> Chain:
     """(g, saved) -> g * d(y)/d(input i), for this row's way of stating it."""
     rule = None if op.partials is None else op.partials[i]
@@ -134,10 +157,15 @@ def _chain(op: Op, i: int) -> Chain:
             out = HOST.empty_like(g)
             fill_blockwise(fill, (out,), g, *saved)
             return out
-        d = rule(*saved)
-        if d.__class__ is float or d.__class__ is int:
+        d: Any = rule(*saved)
+        kind = d.__class__
+        if kind is float or kind is int:
             return op.chain(g, d)
-        product = g * d  # strict where it matters: only then is a NaN to be seen
+        if kind is ndarray and d.dtype.char == "?" and d.shape == g.shape:
+            product = d.astype(g.dtype)  # NumPy is slow between two types
+            product *= g
+        else:
+            product = g * d  # strict where it matters: only then is a NaN to be seen
         return op.chain(g, d) if may_hold_nan(product) else product
 
     def fill(out: Any, g: Any, *saved: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from ..device import is_host, ndarray
 from ..errors import AxisError, ShapeError, hinted
 from ..op import case, primitive
+from ..pulls import pull_layer
 from .arithmetic import multiply
 from .shape import expand_dims, matrix_transpose, reshape
 
@@ -183,7 +184,11 @@ def linear(xp: Any, x: Any, weight: Any, bias: Any = None) -> Any:
         raise _layer_mismatch(x, weight)
     rows = x.reshape(-1, x.shape[-1]) if ndim > 2 and x.size else x
     half = x.itemsize == 2 and is_half(x)
-    y = wide_product(xp, rows, weight.T) if half else xp.matmul(rows, weight.T)
+    plain = rows.__class__ is ndarray and rows.ndim == 2
+    if plain and x.dtype is weight.dtype and x.dtype.char in "fd":
+        y = rows.dot(weight.T)  # the same BLAS as matmul, in half the time to get there
+    else:
+        y = wide_product(xp, rows, weight.T) if half else xp.matmul(rows, weight.T)
     if bias is not None:
         if bias.dtype == y.dtype:
             y += bias
@@ -210,6 +215,9 @@ def _(g: Any, _y: Any, x: Any, _weight: Any, _bias: Any) -> Any:
 @linear.adjoint(2)
 def _(g: Any, _y: Any, _x: Any, _weight: Any, _bias: Any) -> Any:
     return g  # summed over the rows by the engine
+
+
+linear.op.pull = pull_layer(linear.op)
 
 
 def _layer_mismatch(x: Any, weight: Any) -> ShapeError:
