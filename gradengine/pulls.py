@@ -78,16 +78,15 @@ def pull_each(op: Op) -> Pull:
     def pull(node: Node, g: Any, graph: bool) -> Any:
         if graph or node.meta is None or (gpu and g.__class__ in gpu):
             return general(node, g, graph)
-        inputs = node.inputs  # before `saved`, which a pass in another thread frees before them
         saved, params = node.saved, node.params
         pairs: list[Any] = []
-        for i, parent in enumerate(inputs):
+        # strict: a pass in another thread may just have freed the node, and then has no inputs
+        for i, (parent, own) in enumerate(zip(node.inputs, node.meta, strict=True)):
             c = None
             if parent is not None:
                 c = adjoints[i](g, *saved, **params)
-                shape, dtype = node.meta[i]
-                if c is not None and (c.shape != shape or c.dtype is not dtype):
-                    c = fit(c, shape, dtype)
+                if c is not None and (c.shape != own[0] or c.dtype is not own[1]):
+                    c = fit(c, *own)
             pairs.append((parent, c))
         return pairs
 
@@ -133,7 +132,7 @@ def pull_layer(op: Op) -> Pull:
         same = x_dtype is w_dtype is g.dtype and len(x_shape) == 2
         if not same or (bias is not None and bias != (g.shape[1:], x_dtype)):
             return general(node, g, graph)
-        x_node, w_node, b_node = node.inputs  # before `saved`, as above
+        x_node, w_node, b_node = node.inputs
         _, x, w, _ = node.saved
         return (
             (x_node, None if x_node is None else g.dot(w)),
