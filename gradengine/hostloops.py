@@ -56,7 +56,7 @@ def default_threads() -> int:
 class _Team:
     """The threads beside the caller's, started when first needed; a forked child starts its own.
 
-    A pool of concurrent.futures does the same in 40 us more a loop, which is a tenth of a short one.
+    A pool of concurrent.futures does the same in 40 us more a loop: a tenth of a short one.
     """
 
     def __init__(self) -> None:
@@ -138,6 +138,7 @@ def in_threads(work: Callable[[Any], None], parts: Any) -> None:
         for part in todo:
             work(part)
         return
+    held = [work]
 
     def run() -> None:
         try:
@@ -146,7 +147,7 @@ def in_threads(work: Callable[[Any], None], parts: Any) -> None:
                     part = todo.popleft()
                 except IndexError:
                     return
-                work(part)
+                held[0](part)
         except BaseException:
             todo.clear()
             raise
@@ -177,7 +178,7 @@ def in_threads(work: Callable[[Any], None], parts: Any) -> None:
                 called.pop()
                 late += 1
         errors = [e for _ in range(helpers - late) if (e := ended.get()) is not None]
-        del work  # and the arrays it holds: a job may still be in a thread's hands
+        held.clear()  # it holds arrays, and a job may still be in a thread's hands
     if errors:
         raise errors[0]
 
