@@ -182,13 +182,15 @@ def linear(xp: Any, x: Any, weight: Any, bias: Any = None) -> Any:
     ndim = x.ndim
     if weight.ndim != 2 or not ndim or x.shape[-1] != weight.shape[1]:
         raise _layer_mismatch(x, weight)
+    if x.__class__ is ndarray and ndim == 2 and x.dtype is weight.dtype and x.dtype.char in "fd":
+        y = x.dot(weight.T)  # the same BLAS as matmul, in half the time to get there
+        if bias is None or bias.dtype is not y.dtype:
+            return y if bias is None else y + bias
+        y += bias
+        return y
     rows = x.reshape(-1, x.shape[-1]) if ndim > 2 and x.size else x
     half = x.itemsize == 2 and is_half(x)
-    plain = rows.__class__ is ndarray and rows.ndim == 2
-    if plain and x.dtype is weight.dtype and x.dtype.char in "fd":
-        y = rows.dot(weight.T)  # the same BLAS as matmul, in half the time to get there
-    else:
-        y = wide_product(xp, rows, weight.T) if half else xp.matmul(rows, weight.T)
+    y = wide_product(xp, rows, weight.T) if half else xp.matmul(rows, weight.T)
     if bias is not None:
         if bias.dtype == y.dtype:
             y += bias
