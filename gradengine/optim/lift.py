@@ -179,7 +179,8 @@ class Together:
         sizes = [math.prod(m.shape) for m in members]
         ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
         self.parts = [slice(end - n, end) for n, end in zip(sizes, ends, strict=True)]
-        self.p, self.g = (xp.empty(ends[-1], wide) for _ in range(2))
+        self.both = xp.empty(2 * ends[-1], wide)
+        self.p, self.g = self.both[: ends[-1]], self.both[ends[-1] :]
         shapes = zip(self.parts, members, strict=True)
         self.moved = [self.p[part].reshape(m.shape) for part, m in shapes]
         self.arrays: list[Array] = []
@@ -222,9 +223,10 @@ class Together:
 
     def step(self, call: Call) -> None:
         members, xp = self.members, self.xp
-        gradients: list[Any] = [m.parameter.grad for m in members]
-        xp.concatenate([m.parameter.array for m in members], axis=None, out=self.p)
-        xp.concatenate([g.array for g in gradients], axis=None, out=self.g)
+        parameters: list[Any] = [m.parameter for m in members]
+        given = [p.array for p in parameters]
+        given += [p.grad.array for p in parameters]
+        xp.concatenate(given, axis=None, out=self.both)
         places, calls = self.arrays, self.calls
         if self.waits:
             places = _places(members[0], xp, self.p.dtype, self.p.shape, places)

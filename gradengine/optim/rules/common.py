@@ -32,13 +32,6 @@ def results(out: Sequence[Array] | None, *arrays: Array) -> Results:
     return tuple(out)
 
 
-def mean_into(xp: Any, mean: Array, x: Array, beta: float, spare: Array) -> None:
-    """mean <- beta mean + (1 - beta) x in place, by way of the array `spare` (which may be x)."""
-    xp.subtract(x, mean, out=spare)
-    spare *= 1 - beta
-    mean += spare
-
-
 def moments(
     g: Array, m: Array, v: Array, betas: tuple[float, float], out: Sequence[Array] | None
 ) -> tuple[Array, Array, Array]:
@@ -50,14 +43,17 @@ def moments(
     if square is not v:
         square[...] = v
     spare = xp.empty_like(mean)
-    mean_into(xp, mean, g, betas[0], spare)
-    xp.multiply(g, g, out=spare, dtype=spare.dtype)
-    mean_into(xp, square, spare, betas[1], spare)
+    xp.subtract(g, mean, spare)  # m + (1 - beta) (g - m), which keeps a mean that g agrees with
+    spare *= 1 - betas[0]
+    mean += spare
+    xp.multiply(g, g, spare, dtype=spare.dtype)
+    spare -= square
+    spare *= 1 - betas[1]
+    square += spare
     return mean, square, spare
 
 
 def stepped(p: Array, change: Array, out: Sequence[Array] | None) -> Array:
     """p - change in p's dtype, in `out[0]` or a fresh array."""
     xp = namespace(p)
-    place = xp.empty_like(p) if out is None else out[0]
-    return xp.subtract(p, change, out=place, casting="same_kind")
+    return xp.subtract(p, change, out=xp.empty_like(p) if out is None else out[0])

@@ -41,19 +41,21 @@ def adam(
     array([0.9])
     """
     xp = namespace(p)
-    g = gradient(p, g, 0.0 if decoupled_weight_decay else weight_decay, maximize)
+    if weight_decay or maximize:
+        g = gradient(p, g, 0.0 if decoupled_weight_decay else weight_decay, maximize)
     mean, square, t = moments(g, exp_avg, exp_avg_sq, betas, out)
     largest = None
     if amsgrad:
         largest = xp.maximum(max_exp_avg_sq, square, out=None if out is None else out[3])
     correction = (1 - betas[1] ** step) ** 0.5
-    xp.sqrt(largest if amsgrad else square, out=t)
+    xp.sqrt(largest if amsgrad else square, t)
     t += eps * correction
-    xp.divide(mean, t, out=t)
+    xp.divide(mean, t, t)
     t *= lr * correction / (1 - betas[0] ** step)
     if decoupled_weight_decay and weight_decay:
         t += lr * weight_decay * p
-    return results(out, stepped(p, t, out), mean, square, largest)
+    p = stepped(p, t, out)
+    return (p, mean, square, largest) if out is None else out  # which holds all of them
 
 
 def adamax(
