@@ -250,7 +250,7 @@ def _saved(node: Node, known: set[int]) -> int:
     saved: Any = node.saved
     for entry in cast("tuple[Any, ...]", saved) if isinstance(saved, tuple) else ():
         # a slope that its first use takes away stands in a list
-        kept = cast(Any, entry)[0] if entry.__class__ is list and entry else entry
+        kept = entry[0] if entry.__class__ is list and entry else entry
         if is_array(kept):
             memory = owner(kept)
             if id(memory) not in known:
