@@ -68,6 +68,7 @@ class Member:
 
     def __init__(self, parameter: Tensor, state: State, names: Sequence[str]) -> None:
         self.parameter, self.state, self.names = parameter, state, names
+        parameter.family = getattr(parameter, "family", None)  # set, it is read in half the time
         array = parameter.array
         self.array: Array = array
         self.shape, self.dtype, self.device = array.shape, array.dtype, device_of(array)
@@ -103,7 +104,7 @@ class Member:
         """Give the parameter its new array, which may be its own, changed."""
         self.array = array
         parameter = self.parameter
-        if getattr(parameter, "family", None) is None and not parameter.level:
+        if parameter.family is None and not parameter.level:
             parameter.array = array
         elif array is not parameter.array:
             assign(parameter, array)
