@@ -3,7 +3,8 @@
 A formula of several steps writes an array at each step. On a million elements those arrays leave
 the cache, and the memory is what one waits for; block by block they do not. NumPy releases the
 interpreter's lock inside its loops, so that blocks run side by side. The results are the same, bit
-for bit, as those of one call on the whole array: elementwise functions know no neighbours.
+for bit, as those of one call on the whole array, since elementwise functions know no neighbours;
+only a zero may have another sign where a NaN stands in its block.
 
 Floor 0: stands on NumPy and the standard library.
 """
@@ -335,14 +336,14 @@ def _beside_level(choose: Callable[..., Any], x: Any, value: float, out: Any) ->
     """choose(x, value): between two arrays NumPy is three times as fast as beside a scalar."""
     if x.__class__ is not np.ndarray or x.size < 1 << 12 or x.dtype.kind != "f":
         return choose(x, value) if out is None else choose(x, value, out=out)
-    if x.size <= LARGE:
+    if x.size <= LARGE and x.flags.c_contiguous:
         return choose(x, _level(value, x.dtype, x.size)[: x.size].reshape(x.shape), out=out)
     out = np.empty_like(x) if out is None else out
     flat, order = _flattened((x, out))
     if not order:
         return choose(x, value, out=out)
     given, found = flat
-    beside = _level(value, x.dtype, LARGE)
+    beside = _level(value, x.dtype, min(x.size, LARGE))
     for start in range(0, x.size, LARGE):
         part = given[start : start + LARGE]
         choose(part, beside[: part.size], out=found[start : start + LARGE])

@@ -78,6 +78,8 @@ def pointwise(
         defaults=defaults,
         doc=doc,
     )
+    if both is not None and op.codes_for((True,))[0]:
+        raise ValueError(f"op {name!r}: beside `both`, its partial must not read y")
     op.raw = Raw(op)
     if differentiable and count in (1, 2) and not op.names:
         op.pull = pull_unary(op) if count == 1 else pull_binary(op)

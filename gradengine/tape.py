@@ -57,7 +57,10 @@ class Traced:
 
 
 class Node:
-    """One step of the tape: an op, where its inputs came from, and what its derivative reads."""
+    """One step of the tape: an op, where its inputs came from, and what its derivative reads.
+
+    `saved` is (y, *inputs); behind them a forward may leave the slope for a pass over raw arrays.
+    """
 
     __slots__ = ("__weakref__", "extras", "inputs", "meta", "op", "params", "saved", "tick")
 

@@ -14,7 +14,7 @@ import pytest
 
 import gradengine as ge
 from gradengine import hostloops
-from gradengine.op import registry
+from gradengine.op import pointwise, registry
 
 SIZE = hostloops.LARGE + 12_345
 NAMES = ["relu", "sigmoid", "tanh", "gelu", "silu", "mish", "elu", "softplus", "exp", "log", "ndtr"]
@@ -124,6 +124,11 @@ def test_sigmoid_s_tails_are_right_beside_anything():
     tiny = np.finfo(np.float32).smallest_subnormal
     np.testing.assert_allclose(y.numpy(), np.where(wide < 0, e, 1) / (1 + e), rtol=4e-7, atol=tiny)
     np.testing.assert_allclose(t.grad.numpy(), e / (1 + e) ** 2, rtol=8e-7, atol=tiny)
+
+
+def test_a_slope_that_is_computed_with_the_value_can_be_computed_again():
+    with pytest.raises(ValueError, match="its partial must not read y"):
+        pointwise("twice", forward="exp", both=lambda xp, x, y, d: None, partial=lambda y, _x: y)
 
 
 ROWWISE: dict[str, Callable[[ge.Tensor], ge.Tensor]] = {
@@ -364,5 +369,7 @@ def test_limits_are_numpys(size: int, dtype: str):
 
 def test_limits_of_every_memory_order():
     x = random((300, SIZE // 100)) - 2
-    for view in (np.asfortranarray(x), x[:, ::2], x.T):
-        np.testing.assert_array_equal(hostloops.at_least(np, view, 0), np.maximum(view, 0))
+    for view in (np.asfortranarray(x), x[:, ::2], x.T, np.asfortranarray(x[:20, :300])):
+        found = hostloops.at_least(np, view, 0)
+        np.testing.assert_array_equal(found, np.maximum(view, 0))
+        assert found.flags.f_contiguous == np.maximum(view, 0).flags.f_contiguous
