@@ -289,3 +289,40 @@ def test_tensordot_is_numpys() -> None:
         ge.tensordot(a, b, 4)
     with pytest.raises(AxisError):
         ge.tensordot(a, b, ([5], [0]))
+
+
+# --- a layer's way back ---
+
+
+@pytest.mark.parametrize(
+    ("x", "weight", "bias"),
+    [
+        (("f4", 5, 4), ("f4", 3, 4), ("f4", 3)),
+        (("f8", 2000, 4), ("f8", 3, 4), ("f8", 3)),  # more rows than ones are kept
+        (("f4", 5, 4), ("f4", 3, 4), None),
+        (("f4", 5, 4), ("f8", 3, 4), ("f4", 3)),
+        (("f4", 5, 4), ("f4", 3, 4), ("f8", 3)),
+        (("f4", 5, 4), ("f4", 3, 4), ("f4", 1)),
+        (("f4", 2, 5, 4), ("f4", 3, 4), ("f4", 3)),
+        (("f4", 0, 4), ("f4", 3, 4), ("f4", 3)),
+    ],
+)
+def test_pull_of_a_layer_agrees_with_the_general_one(x: Any, weight: Any, bias: Any) -> None:
+    random = np.random.default_rng(0)
+    made = [
+        None if given is None else random.normal(size=given[1:]).astype(given[0])
+        for given in (x, weight, bias)
+    ]
+    inputs = [None if a is None else ge.tensor(a, requires_grad=True) for a in made]
+    y = ge.linear(*inputs)
+    g = random.normal(size=y.shape).astype(str(y.dtype))
+    op = ge.linear.op
+    pairs = [list(pull(y.node, g, False)) for pull in (op.pull, op.pull_general)]
+    for (parent, c), (other, d), given in zip(*pairs, made, strict=True):
+        assert parent is other
+        if given is None:
+            assert c is None
+        else:
+            assert c.shape == given.shape
+            assert c.dtype == given.dtype
+            np.testing.assert_allclose(c, d, rtol=1e-4, atol=1e-5)
