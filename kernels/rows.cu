@@ -165,12 +165,13 @@ __global__ void __launch_bounds__(512, 1)
     if (factor) weight *= factor[r * step];
     if (counts) weight /= A(counts[0]);
     const A share = M::divide(weight, pair.s);
+    const bool live = valid && weight != A(0);  // what is cut off adds nothing, not even a NaN
     for (u32 v = threadIdx.x; v < vectors; v += blockDim.x) {
       V a = row.again(v);
 #pragma unroll
       for (int k = 0; k < N; ++k) {
         const A p = M::exp(load(a.v[k]) - pair.m) * share;
-        a.v[k] = store<T>(!valid ? A(0) : i64(v) * N + k == label ? p - weight : p);
+        a.v[k] = store<T>(!live ? A(0) : i64(v) * N + k == label ? p - weight : p);
       }
       write<T, N>(dx + r * cols, v, a);
     }

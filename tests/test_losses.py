@@ -410,3 +410,19 @@ def test_changed_targets_are_noticed() -> None:
     t[0] = 2
     with pytest.raises(GraphError, match="changed since"):
         loss.backward()
+
+
+@pytest.mark.parametrize("classes", [3, 70_000])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_a_loss_that_is_masked_out_sends_nothing_back(reduction: str, classes: int):
+    x = np.zeros((2, classes), np.float32)
+    x[1, 2] = np.nan
+    t = ge.tensor(x, requires_grad=True)
+    loss = ge.cross_entropy(t, ge.tensor([0, 1]), reduction=reduction)
+    g = ge.tensor(np.array([1, 0] if reduction == "none" else 0, np.float32))
+    loss.backward(g)
+    assert t.grad is not None
+    found = t.grad.numpy()
+    assert np.isfinite(found).all()
+    assert found[0].any() == (reduction == "none")
+    assert not found[1].any()

@@ -88,7 +88,8 @@ def _(
     g: Any, _y: Any, x: Any, t: Any, d: Any = None, *, w: Any, ignore_index: Any, reduction: str
 ) -> Any:
     if d is not None:  # as _with_slope has left it
-        return d * (g.item() / d.shape[0] if reduction == "mean" else g.item())
+        scale = g.item() / d.shape[0] if reduction == "mean" else g.item()
+        return d * scale if scale else HOST.zeros_like(d)
     params = {"w": w, "ignore_index": ignore_index, "reduction": reduction}
     return cross_entropy_grad.op.run((g, x, t), params)
 
@@ -163,6 +164,8 @@ def cross_entropy_grad(
     if g.__class__ is not float:
         known = reduction != "none" and is_host(xp) and x.size
         g = g.item() if known else g.astype(p.dtype)
+    if g.__class__ is float and g == 0:  # cut off by a mask: not even a NaN lets anything through
+        return xp.zeros_like(x)
     scale = counts.scale(xp, g, reduction)
     xp.exp(p, out=p)
     share = scale / _sums(xp, p, axis)
