@@ -16,8 +16,8 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from queue import SimpleQueue
@@ -87,8 +87,17 @@ class _Team:
             del job  # while this waits for the next
 
     def is_member(self) -> bool:
-        """Whether this thread works for a block already: it then does its own loops alone."""
+        """Whether this thread works on a block already: loops within are not cut again."""
         return getattr(self.mine, "enlisted", False)
+
+    @contextmanager
+    def working(self) -> Generator[None]:
+        """The caller's own share of the work."""
+        self.mine.enlisted = True
+        try:
+            yield
+        finally:
+            self.mine.enlisted = False
 
     def resize(self, size: int) -> None:
         with self.lock:
@@ -171,7 +180,8 @@ def in_threads(work: Callable[[Any], None], parts: Any) -> None:
     for _ in range(helpers):
         _team.give(partial(copy_context().run, assist))
     try:
-        run()
+        with _team.working():
+            run()
     finally:
         late = 0
         with suppress(IndexError):
@@ -203,11 +213,11 @@ def for_blocks(
     `key` names the loop: how long it took tells the next time whether other threads are woken. A
     block has `most` bytes at most.
     """
-    if not is_large(like):
+    if not is_large(like) or _team.is_member():
         work(slice(0, count))
         return
     threads, size = _team.size, like.nbytes
-    shared = threads > 1 and _pace.get(key, math.inf) * like.size > WORTH and not _team.is_member()
+    shared = threads > 1 and _pace.get(key, math.inf) * like.size > WORTH
     pieces = threads * -(-size // (threads * most)) if shared else -(-size // most)
     step = -(-count // max(1, min(pieces, count)))
     parts = [slice(i, min(i + step, count)) for i in range(0, count, step)]
@@ -215,8 +225,9 @@ def for_blocks(
     if shared:
         in_threads(work, parts)
     else:
-        for part in parts:
-            work(part)
+        with _team.working():
+            for part in parts:
+                work(part)
     spent = time.perf_counter() - begun
     _pace[key] = (spent * threads if shared else spent) / like.size
 
@@ -305,7 +316,8 @@ def in_blocks(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """The elementwise function of one array that takes large ones block by block."""
 
     def apply(x: Any) -> Any:
-        return function(x) if x.size < LARGE else blockwise(function, x)
+        whole = x.size < LARGE or _team.is_member()
+        return function(x) if whole else blockwise(function, x)
 
     return apply
 

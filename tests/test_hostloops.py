@@ -224,6 +224,33 @@ def test_work_within_work_does_not_wait_for_itself():
     assert sorted(done) == [10 * i + j for i in range(4) for j in range(4)]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_loop_within_a_block_is_not_cut_again(count: int):
+    ge.set_num_threads(count)
+    x, sizes = random((16 * SIZE,)), []
+
+    def inner(out: np.ndarray, part: np.ndarray) -> None:
+        sizes.append(part.size)
+        out[...] = part
+
+    def outer(out: np.ndarray, part: np.ndarray) -> None:
+        before = len(sizes)
+        hostloops.fill_blockwise(inner, (out,), part)
+        if count == 1:
+            assert len(sizes) == before + 1
+
+    out = np.empty_like(x)
+    hostloops.fill_blockwise(outer, (out,), x)
+    np.testing.assert_array_equal(out, x)
+    assert len(sizes) > 1
+    assert sum(sizes) == x.size
+    assert max(sizes) <= hostloops.BLOCK // 4
+    assert len(sizes) <= 2 * count * -(-x.nbytes // (count * hostloops.BLOCK))
+    seen: list[int] = []
+    hostloops.fill_blockwise(lambda out, x: seen.append(x.size), (out,), x)  # and then as before
+    assert len(seen) > 1
+
+
 def test_the_first_error_arrives_and_ends_the_rest():
     meet = threading.Barrier(2, timeout=20)
     done: list[int] = []
