@@ -96,6 +96,15 @@ def curve(axes: Any, steps: Array, values: list[float], colour: str, text: str =
     axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.7)
     axes.plot(steps[window - 1 :], smooth, color=colour, linewidth=1.6, label=text)
     axes.set_yscale("log")
+    plain_numbers(axes.yaxis)
+
+
+def plain_numbers(axis: Any) -> None:
+    """Ticks at 1, 2 and 5 of each decade, as short numbers: powers of ten would not fit beside."""
+    ticker = importlib.import_module("matplotlib.ticker")
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
 
 
 def label(axes: Any, title: str, below: str) -> None:
