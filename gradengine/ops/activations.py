@@ -61,20 +61,28 @@ def _sigmoid_both(xp: Any, x: Any, y: Any, d: Any) -> None:
 
 
 def _sigmoid(xp: Any, x: Any) -> Any:
-    if not may_look(xp, x):
-        return logistic(xp, x)
-    y = xp.empty_like(x)
-    _sigmoid_both(xp, x, y, None)
-    return y
+    return value_of(_sigmoid_both, xp, x) if may_look(xp, x) else logistic(xp, x)
 
 
 def _sigmoid_slope(xp: Any, x: Any) -> Any:
     if may_look(xp, x):
-        d = xp.empty_like(x)
-        _sigmoid_both(xp, x, xp.empty_like(x), d)
-    else:
-        d = 0.5 / xp.cosh(0.5 * x)
-        d *= d
+        return slope_of(_sigmoid_both, xp, x)
+    d = 0.5 / xp.cosh(0.5 * x)
+    d *= d
+    return d
+
+
+def value_of(both: Any, xp: Any, x: Any) -> Any:
+    """The value alone of a formula for value and slope."""
+    y = xp.empty_like(x)
+    both(xp, x, y, None)
+    return y
+
+
+def slope_of(both: Any, xp: Any, x: Any) -> Any:
+    """The slope alone of a formula for value and slope."""
+    d = xp.empty_like(x)
+    both(xp, x, xp.empty_like(x), d)
     return d
 
 

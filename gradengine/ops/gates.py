@@ -20,7 +20,17 @@ from typing import Any
 from ..errors import ShapeError, hinted
 from ..hostloops import at_least
 from ..op import pointwise
-from .activations import HIGHEST, WIDE, logistic, may_look, sigmoid, sigmoid_slope, tanh
+from .activations import (
+    HIGHEST,
+    WIDE,
+    logistic,
+    may_look,
+    sigmoid,
+    sigmoid_slope,
+    slope_of,
+    tanh,
+    value_of,
+)
 from .arithmetic import clip, multiply
 from .elementary import exp, normal_pdf
 from .normal import DENSITY, magnitude, tail_parts
@@ -66,9 +76,7 @@ def _gelu_both(xp: Any, x: Any, y: Any, d: Any) -> None:
 
 def _gelu_slope(xp: Any, x: Any) -> Any:
     x = xp.asarray(x)
-    whole = x.reshape(1) if not x.ndim else x
-    d = xp.empty_like(whole)
-    _gelu_both(xp, whole, xp.empty_like(whole), d)
+    d = slope_of(_gelu_both, xp, x if x.ndim else x.reshape(1))
     return d.reshape(x.shape)
 
 
@@ -154,18 +162,14 @@ def _silu_both(xp: Any, x: Any, y: Any, d: Any) -> None:
 
 
 def _silu(xp: Any, x: Any) -> Any:
-    if not may_look(xp, x):
-        return xp.maximum(x, LEAST) * logistic(xp, x)
-    y = xp.empty_like(x)
-    _silu_both(xp, x, y, None)
-    return y
+    if may_look(xp, x):
+        return value_of(_silu_both, xp, x)
+    return xp.maximum(x, LEAST) * logistic(xp, x)
 
 
 def _silu_slope(xp: Any, x: Any) -> Any:
     if may_look(xp, x):
-        d = xp.empty_like(x)
-        _silu_both(xp, x, xp.empty_like(x), d)
-        return d
+        return slope_of(_silu_both, xp, x)
     e = xp.exp(-xp.abs(x))
     r = 1 / (1 + e)
     left, right = xp.maximum(e, x < 0), xp.maximum(e, x >= 0)  # 1 on their side, e on the other
